@@ -1,0 +1,11 @@
+//! Policy: rules + event → notices, and the trace of how it came to that. Pure, so that `explain` answers with the very code that tells.
+
+pub mod audience;
+pub mod condition;
+pub mod decide;
+pub mod rule;
+
+pub use audience::Audience;
+pub use condition::{Condition, Scope};
+pub use decide::{Decision, decide};
+pub use rule::{Rule, RuleSet, TypePattern};

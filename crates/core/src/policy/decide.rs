@@ -1,0 +1,332 @@
+//! Deciding: one event, all rules, who gets which letter, and why everybody else does not.
+
+use super::{
+    audience::Audience,
+    condition::Scope,
+    rule::{Rule, RuleSet},
+};
+use crate::{
+    event::Event,
+    kind::Kind,
+    notice::{Notice, Reader, Reason},
+    subject::Party,
+    trace::{PersonTrace, PersonVerdict, RuleTrace, RuleVerdict, Trace},
+};
+use std::cell::OnceCell;
+
+/// What an event leads to.
+#[derive(Debug)]
+pub struct Decision {
+    /// The letters to write, in the order found.
+    pub notices: Vec<Notice>,
+    /// How it came to that. Its `letters` are filled in once the letters have names.
+    pub trace: Trace,
+}
+
+/// Decides on one event.
+///
+/// One person gets one letter of a kind per event, however many paths lead there: the first path decides rule, relay and lane, the others add their reasons.
+/// A copy (Cc) goes with the first letter of its rule; a person who gets a letter gets no copy beside it.
+pub fn decide(event: &Event, rules: &RuleSet) -> Decision {
+    let mut desk = Desk { event, scope: OnceCell::new(), notices: Vec::new(), unresolved: Vec::new() };
+    let rules = rules.for_kind(event.kind).map(|rule| desk.apply(rule)).collect();
+    Decision { notices: desk.notices, trace: Trace { rules, letters: Vec::new(), unresolved: desk.unresolved } }
+}
+
+struct Desk<'a> {
+    event: &'a Event,
+    scope: OnceCell<Scope>,
+    notices: Vec<Notice>,
+    unresolved: Vec<String>,
+}
+
+impl Desk<'_> {
+    fn scope(&self) -> &Scope {
+        self.scope.get_or_init(|| Scope::of(self.event))
+    }
+
+    fn apply(&mut self, rule: &Rule) -> RuleTrace {
+        let mut trace = RuleTrace { rule: rule.name.clone(), verdict: RuleVerdict::Matched, why: None, people: Vec::new() };
+        if !rule.enabled {
+            trace.verdict = RuleVerdict::Disabled;
+            return trace;
+        }
+        if let Some(condition) = &rule.when {
+            match condition.holds(self.scope()) {
+                Ok(true) => {}
+                Ok(false) => (trace.verdict, trace.why) = (RuleVerdict::ConditionFalse, Some(condition.source().to_owned())),
+                Err(why) => (trace.verdict, trace.why) = (RuleVerdict::ConditionError, Some(format!("{}: {why}", condition.source()))),
+            }
+            if trace.verdict != RuleVerdict::Matched {
+                return trace;
+            }
+        }
+        let kind = rule.kind_for(self.event.kind);
+        let mut first: Option<usize> = None;
+        let mut reached = false;
+        for (role, audiences) in [("to", &rule.to), ("fallback", &rule.fallback)] {
+            if reached {
+                break;
+            }
+            for audience in audiences {
+                let path = Path { rule, kind, audience, role };
+                for (person, found) in self.find(&path, &mut trace) {
+                    let (place, fresh) = self.tell(person, found, &path, &mut trace);
+                    reached = true;
+                    if fresh && first.is_none() {
+                        first = Some(place);
+                    }
+                }
+            }
+        }
+        for audience in &rule.cc {
+            let path = Path { rule, kind, audience, role: "cc" };
+            for (person, reason) in self.find(&path, &mut trace) {
+                self.copy(person, reason, &path, &mut first, &mut trace);
+            }
+        }
+        trace
+    }
+
+    /// The people of an audience who can be told; those who cannot are noted in the trace.
+    fn find(&mut self, path: &Path, trace: &mut RuleTrace) -> Vec<(Party, Reason)> {
+        let nobody = |verdict, why| PersonTrace {
+            audience: path.audience.to_string(),
+            role: path.role,
+            who: None,
+            address: None,
+            reason: None,
+            verdict,
+            why,
+        };
+        let found = match path.audience.resolve(self.event, &|| self.scope()) {
+            Ok(found) => found,
+            Err(why) => {
+                trace.people.push(nobody(PersonVerdict::AudienceError, Some(why)));
+                return Vec::new();
+            }
+        };
+        if found.is_empty() {
+            trace.people.push(nobody(PersonVerdict::Nobody, None));
+        }
+        let mut reachable = Vec::with_capacity(found.len());
+        for (person, reason) in found {
+            let verdict = match &person {
+                Party { mail: None, reference: Some(_), .. } => PersonVerdict::Unresolved,
+                Party { enabled: false, .. } => PersonVerdict::Disabled,
+                Party { mail: None, .. } => PersonVerdict::NoAddress,
+                _ => {
+                    reachable.push((person, reason));
+                    continue;
+                }
+            };
+            let mut line = path.person(&person, &reason, verdict);
+            if let Some(reference) = person.reference.filter(|_| verdict == PersonVerdict::Unresolved) {
+                line.why = Some(format!("no directory knows `{reference}`"));
+                self.unresolved.push(reference);
+            }
+            trace.people.push(line);
+        }
+        reachable
+    }
+
+    /// Writes to a person, or adds the reason to the letter the person gets already. Gives the notice's place and whether it is new.
+    fn tell(&mut self, person: Party, mut reason: Reason, path: &Path, trace: &mut RuleTrace) -> (usize, bool) {
+        if path.role == "fallback" {
+            reason = Reason { code: "fallback", detail: reason.detail };
+        }
+        let address = person.mail.clone().expect("find gives only people with an address");
+        let folded = address.folded();
+        let mut line = path.person(&person, &reason, PersonVerdict::Letter);
+        let same = |notice: &Notice| notice.kind == path.kind && notice.reader.address.folded() == folded;
+        if let Some(place) = self.notices.iter().position(same) {
+            let notice = &mut self.notices[place];
+            if !notice.reader.reasons.contains(&reason) {
+                notice.reader.reasons.push(reason);
+            }
+            line.verdict = PersonVerdict::AlreadyTold;
+            line.why = Some(format!("by the rule `{}`", notice.rule));
+            trace.people.push(line);
+            return (place, false);
+        }
+        // Whoever gets a letter needs no copy of the same news.
+        for notice in self.notices.iter_mut().filter(|n| n.kind == path.kind) {
+            notice.cc.retain(|reader| reader.address.folded() != folded);
+        }
+        trace.people.push(line);
+        self.notices.push(Notice {
+            kind: path.kind,
+            rule: path.rule.name.clone(),
+            reader: Reader { address, party: person, reasons: vec![reason] },
+            cc: Vec::new(),
+            relay: path.rule.relay.clone(),
+            lane: path.rule.lane.unwrap_or(path.kind.lane),
+        });
+        (self.notices.len() - 1, true)
+    }
+
+    /// Adds a copy to the rule's first letter, unless the person hears the news anyway.
+    fn copy(&mut self, person: Party, reason: Reason, path: &Path, first: &mut Option<usize>, trace: &mut RuleTrace) {
+        let address = person.mail.clone().expect("find gives only people with an address");
+        let mut line = path.person(&person, &reason, PersonVerdict::Copy);
+        if path.kind.sensitive() {
+            line.verdict = PersonVerdict::SecretNotCopied;
+        } else if let Some((reasons, by)) = self.told_already(path.kind, &address.folded()) {
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
+            }
+            line.verdict = PersonVerdict::AlreadyTold;
+            line.why = Some(format!("by the rule `{by}`"));
+        } else if let Some(place) = *first {
+            self.notices[place].cc.push(Reader { address, party: person, reasons: vec![reason] });
+        } else {
+            // Nobody stands in the To line: the copy becomes the letter.
+            *first = Some(self.tell(person, reason, path, trace).0);
+            return;
+        }
+        trace.people.push(line);
+    }
+
+    /// The reasons of the letter or copy of this kind that the person gets already, and the rule that sends it.
+    fn told_already(&mut self, kind: &'static Kind, folded: &str) -> Option<(&mut Vec<Reason>, String)> {
+        self.notices.iter_mut().filter(|n| n.kind == kind).find_map(|notice| {
+            let rule = notice.rule.clone();
+            let readers = std::iter::once(&mut notice.reader).chain(&mut notice.cc);
+            readers.into_iter().find(|reader| reader.address.folded() == folded).map(|reader| (&mut reader.reasons, rule))
+        })
+    }
+}
+
+/// One audience of one rule on the way to its people.
+struct Path<'a> {
+    rule: &'a Rule,
+    kind: &'static Kind,
+    audience: &'a Audience,
+    role: &'static str,
+}
+
+impl Path<'_> {
+    fn person(&self, person: &Party, reason: &Reason, verdict: PersonVerdict) -> PersonTrace {
+        PersonTrace {
+            audience: self.audience.to_string(),
+            role: self.role,
+            who: Some(person.display_name().to_owned()),
+            address: person.mail.as_ref().map(ToString::to_string),
+            reason: Some(reason.clone()),
+            verdict,
+            why: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        policy::{Condition, TypePattern},
+        testing::an_event,
+    };
+    use serde_json::json;
+
+    fn rule(name: &str, to: &[&str]) -> Rule {
+        Rule::simple(name, vec![TypePattern::parse("membership.*").unwrap()], to.iter().map(|w| Audience::parse(w).unwrap()).collect())
+    }
+
+    fn told(decision: &Decision) -> Vec<(String, Vec<&'static str>)> {
+        decision.notices.iter().map(|n| (n.reader.address.to_string(), n.reader.reasons.iter().map(|r| r.code).collect())).collect()
+    }
+
+    #[test]
+    fn one_letter_per_person_with_every_reason() {
+        let event = an_event().build();
+        let decision = decide(&event, &RuleSet::new(vec![rule("a", &["actor", "member"]), rule("b", &["manager", "owners"])]));
+        assert_eq!(
+            told(&decision),
+            [
+                ("ada@example.org".into(), vec!["actor", "manager"]),
+                ("linus@example.org".into(), vec!["member"]),
+                ("grace@example.org".into(), vec!["owner"])
+            ]
+        );
+        let again = &decision.trace.rules[1].people[0];
+        assert_eq!((again.verdict, again.why.as_deref()), (PersonVerdict::AlreadyTold, Some("by the rule `a`")));
+    }
+
+    #[test]
+    fn a_false_and_a_broken_condition_stand_in_the_trace() {
+        let event = an_event().build();
+        let mut no = rule("no", &["actor"]);
+        no.when = Some(Condition::compile("object.name == 'Sales'").unwrap());
+        let mut broken = rule("broken", &["actor"]);
+        broken.when = Some(Condition::compile("object.size > 3").unwrap());
+        let mut off = rule("off", &["actor"]);
+        off.enabled = false;
+        let decision = decide(&event, &RuleSet::new(vec![no, broken, off]));
+        assert!(decision.notices.is_empty());
+        let verdicts: Vec<_> = decision.trace.rules.iter().map(|r| r.verdict).collect();
+        assert_eq!(verdicts, [RuleVerdict::ConditionFalse, RuleVerdict::ConditionError, RuleVerdict::Disabled]);
+    }
+
+    #[test]
+    fn people_who_cannot_be_told_are_named_and_the_fallback_takes_over() {
+        let event = an_event()
+            .with("object", json!({"type": "group", "name": "Payroll", "owners": [{"name": "Grace"}, {"name": "Hal", "mail": "hal@example.org", "enabled": false}, "corp/u9"]}))
+            .build();
+        let mut owners = rule("owners", &["owners", "approvers"]);
+        owners.fallback = vec![Audience::parse("helpdesk@example.org").unwrap()];
+        let decision = decide(&event, &RuleSet::new(vec![owners]));
+        assert_eq!(told(&decision), [("helpdesk@example.org".into(), vec!["fallback"])]);
+        let verdicts: Vec<_> = decision.trace.rules[0].people.iter().map(|p| p.verdict).collect();
+        assert_eq!(
+            verdicts,
+            [PersonVerdict::NoAddress, PersonVerdict::Disabled, PersonVerdict::Unresolved, PersonVerdict::Nobody, PersonVerdict::Letter]
+        );
+        assert_eq!(decision.trace.unresolved, ["corp/u9"]);
+    }
+
+    #[test]
+    fn a_copy_goes_with_the_first_letter_and_not_to_somebody_who_has_one() {
+        let event = an_event().build();
+        let mut rule = rule("copied", &["member", "actor"]);
+        rule.cc = ["owners", "actor"].map(|w| Audience::parse(w).unwrap()).to_vec();
+        let decision = decide(&event, &RuleSet::new(vec![rule]));
+        assert_eq!(decision.notices.len(), 2);
+        assert_eq!(decision.notices[0].cc.iter().map(|r| r.address.as_str()).collect::<Vec<_>>(), ["grace@example.org"]);
+        assert!(decision.notices[1].cc.is_empty());
+    }
+
+    #[test]
+    fn a_secret_is_never_copied() {
+        let event = an_event()
+            .kind("password.reset")
+            .with("object", json!({"mail": "ada@example.org"}))
+            .with("details", json!({"password": "geheim-77"}))
+            .build();
+        let mut rule = Rule::simple("reset", vec![TypePattern::parse("password.*").unwrap()], vec![Audience::Object]);
+        rule.cc = vec![Audience::parse("boss@example.org").unwrap()];
+        let decision = decide(&event, &RuleSet::new(vec![rule]));
+        assert!(decision.notices[0].cc.is_empty());
+        assert_eq!(decision.trace.rules[0].people[1].verdict, PersonVerdict::SecretNotCopied);
+        assert!(!serde_json::to_string(&decision.trace).unwrap().contains("geheim"));
+    }
+
+    #[test]
+    fn whoever_gets_a_copy_first_and_a_letter_later_gets_only_the_letter() {
+        let event = an_event().build();
+        let mut first = rule("first", &["member"]);
+        first.cc = vec![Audience::Owners];
+        let decision = decide(&event, &RuleSet::new(vec![first, rule("second", &["owners"])]));
+        assert_eq!(decision.notices.len(), 2);
+        assert!(decision.notices[0].cc.is_empty());
+    }
+
+    #[test]
+    fn a_copy_without_anybody_in_the_to_line_becomes_the_letter() {
+        let event = an_event().build();
+        let mut rule = rule("only-cc", &["approvers"]);
+        rule.cc = ["owners", "actor"].map(|w| Audience::parse(w).unwrap()).to_vec();
+        let decision = decide(&event, &RuleSet::new(vec![rule]));
+        assert_eq!(told(&decision), [("grace@example.org".into(), vec!["owner"])]);
+        assert_eq!(decision.notices[0].cc.len(), 1);
+    }
+}

@@ -1,0 +1,173 @@
+//! Rules: on which events, when, for whom, about what.
+
+use super::{audience::Audience, condition::Condition};
+use crate::{
+    kind::{KINDS, Kind, TYPE_PREFIX},
+    lane::Lane,
+};
+use std::fmt;
+
+/// A rule as the configuration writes it, checked.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Its name, unique among the rules.
+    pub name: String,
+    /// The types it listens to.
+    pub on: Vec<TypePattern>,
+    /// When it applies, if not always.
+    pub when: Option<Condition>,
+    /// Whom it writes to.
+    pub to: Vec<Audience>,
+    /// Who gets a copy.
+    pub cc: Vec<Audience>,
+    /// Whom it writes to if `to` reaches nobody.
+    pub fallback: Vec<Audience>,
+    /// The letter it sends; the event's own kind if absent.
+    pub kind: Option<&'static Kind>,
+    /// The relay its letters go by; the first one if absent.
+    pub relay: Option<String>,
+    /// The lane its letters travel in; the kind's if absent.
+    pub lane: Option<Lane>,
+    /// Whether it is in force.
+    pub enabled: bool,
+}
+
+impl Rule {
+    /// A rule that is on, without condition, copies or fallback.
+    pub fn simple(name: impl Into<String>, on: Vec<TypePattern>, to: Vec<Audience>) -> Self {
+        Self {
+            name: name.into(),
+            on,
+            when: None,
+            to,
+            cc: Vec::new(),
+            fallback: Vec::new(),
+            kind: None,
+            relay: None,
+            lane: None,
+            enabled: true,
+        }
+    }
+
+    /// The kind of the letters it sends for an event of this kind.
+    pub fn kind_for(&self, event_kind: &'static Kind) -> &'static Kind {
+        self.kind.unwrap_or(event_kind)
+    }
+}
+
+/// A type name without its prefix, in which `*` stands for any text: `membership.*`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TypePattern(String);
+
+/// A pattern that matches no type.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{found}` matches no type{hint}")]
+pub struct TypePatternError {
+    found: String,
+    hint: String,
+}
+
+impl TypePattern {
+    /// Reads a pattern; the prefix `tidings.` may be written or not.
+    ///
+    /// # Errors
+    /// If no known type matches it, which is a typing error rather than a wish.
+    pub fn parse(text: &str) -> Result<Self, TypePatternError> {
+        let pattern = Self(text.strip_prefix(TYPE_PREFIX).unwrap_or(text).to_owned());
+        if KINDS.iter().any(|kind| pattern.matches(kind.name)) {
+            return Ok(pattern);
+        }
+        let hint = Kind::nearest(&pattern.0).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+        Err(TypePatternError { found: crate::event::clip(text), hint })
+    }
+
+    /// Whether it covers a type (given without prefix).
+    pub fn matches(&self, name: &str) -> bool {
+        fn covers(pattern: &str, name: &str) -> bool {
+            match pattern.split_once('*') {
+                None => pattern == name,
+                Some((head, tail)) => name
+                    .strip_prefix(head)
+                    .is_some_and(|rest| (0..=rest.len()).any(|cut| rest.is_char_boundary(cut) && covers(tail, &rest[cut..]))),
+            }
+        }
+        covers(&self.0, name)
+    }
+}
+
+impl fmt::Display for TypePattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// All rules in force, in order, found fast by kind.
+#[derive(Debug)]
+pub struct RuleSet {
+    rules: Vec<Rule>,
+    by_kind: Vec<Vec<usize>>,
+}
+
+impl RuleSet {
+    /// The configured rules behind the built-in ones (see [`Rule`] and the kinds' `built_in`). A configured rule that bears the name of a built-in one, such as
+    /// `built-in:membership.joined`, replaces it.
+    pub fn with_built_in(configured: Vec<Rule>) -> Self {
+        let mut rules = Self::built_in();
+        rules.retain(|built_in| !configured.iter().any(|rule| rule.name == built_in.name));
+        rules.extend(configured);
+        Self::new(rules)
+    }
+
+    /// Exactly these rules.
+    pub fn new(rules: Vec<Rule>) -> Self {
+        let by_kind =
+            KINDS.iter().map(|kind| (0..rules.len()).filter(|&i| rules[i].on.iter().any(|p| p.matches(kind.name))).collect()).collect();
+        Self { rules, by_kind }
+    }
+
+    /// The built-in rules: one for each kind whose reader is its own subject.
+    pub fn built_in() -> Vec<Rule> {
+        let audiences =
+            |kind: &Kind| kind.built_in.iter().map(|word| Audience::parse(word).expect("the table of kinds names audiences")).collect();
+        KINDS
+            .iter()
+            .filter(|kind| !kind.built_in.is_empty())
+            .map(|kind| Rule::simple(format!("built-in:{}", kind.name), vec![TypePattern(kind.name.to_owned())], audiences(kind)))
+            .collect()
+    }
+
+    /// The rules that listen to events of this kind, in order.
+    pub fn for_kind(&self, kind: &'static Kind) -> impl Iterator<Item = &Rule> {
+        let place = KINDS.iter().position(|k| k.name == kind.name).expect("every kind stands in the table");
+        self.by_kind[place].iter().map(|&index| &self.rules[index])
+    }
+
+    /// All rules.
+    pub fn all(&self) -> &[Rule] {
+        &self.rules
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        let pattern = TypePattern::parse("membership.*").unwrap();
+        assert!(pattern.matches("membership.joined") && !pattern.matches("object.created"));
+        assert!(TypePattern::parse("*").unwrap().matches("test"));
+        assert!(TypePattern::parse("tidings.object.*ed").unwrap().matches("object.created"));
+        assert!(TypePattern::parse("membership.join").unwrap_err().to_string().contains("did you mean `membership.joined`?"));
+    }
+
+    #[test]
+    fn a_configured_rule_of_the_same_name_replaces_the_built_in_one() {
+        let mut mine = Rule::simple("built-in:test", vec![TypePattern::parse("test").unwrap()], vec![Audience::Actor]);
+        mine.enabled = false;
+        let rules = RuleSet::with_built_in(vec![mine]);
+        let for_test: Vec<_> = rules.for_kind(Kind::find("test").unwrap()).collect();
+        assert_eq!(for_test.len(), 1);
+        assert!(!for_test[0].enabled);
+    }
+}
