@@ -1,0 +1,8 @@
+//! The floor under load of real connections: a listener on port 0, clients that behave and clients that do not.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by panicking")]
+
+mod house;
+mod problems;
+mod serving;
+mod tokens;
