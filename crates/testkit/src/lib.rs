@@ -1,0 +1,19 @@
+//! Neighbours for tests: real programs, each on its own loopback port and in its own folder, ended when their value is dropped.
+//!
+//! Everything here is synchronous and meant for tests: what cannot be done is a panic that says why. A neighbour that is not installed is a
+//! panic that names its Debian package; nothing is skipped. Folders of a test that fails are kept and their place is printed.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on has failed"))]
+
+pub mod browser;
+pub mod certs;
+mod dovecot;
+pub mod folder;
+pub mod http;
+pub mod judge;
+pub mod pickup_watch;
+pub mod ports;
+pub mod postfix;
+pub mod process;
+pub mod smtp_sink;
+pub mod wait;
