@@ -111,7 +111,10 @@ pub struct LetterTrace {
     pub locale: String,
     /// Why this person.
     pub reasons: Vec<Reason>,
-    /// Set when the letter was held at once, with the reason: it failed to render, mail is switched off.
+    /// What the environment guard says of it, if it does not simply let it through.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guard: Option<String>,
+    /// Set when the letter was held at once, with the reason: it could not be written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held: Option<String>,
 }

@@ -23,7 +23,9 @@ pub struct Condition {
 pub struct ConditionError {
     /// What is wrong and what is allowed.
     pub message: String,
-    /// Where in the expression, counted from 1, if known.
+    /// The line inside the expression, counted from 1, if known.
+    pub line: Option<usize>,
+    /// The column in that line, counted from 1, if known.
     pub column: Option<usize>,
 }
 
@@ -37,15 +39,18 @@ impl Condition {
             let first = errors.errors.first();
             ConditionError {
                 message: first.map_or_else(|| "is not a CEL expression".to_owned(), |e| format!("is not a CEL expression: {}", e.msg)),
+                line: first.and_then(|e| usize::try_from(e.pos.0).ok()).filter(|&l| l > 0),
                 column: first.and_then(|e| usize::try_from(e.pos.1).ok()).filter(|&c| c > 0),
             }
         })?;
         let bound = bound_names(source);
         let known = |name: &&str| NAMES.contains(name) || bound.contains(name) || name.starts_with('@');
         if let Some(unknown) = program.references().variables().into_iter().find(|name| !known(name)) {
+            let place = place_of(source, unknown);
             return Err(ConditionError {
                 message: format!("`{unknown}` is not known here; allowed are {}", NAMES.join(", ")),
-                column: None,
+                line: place.map(|(line, _)| line),
+                column: place.map(|(_, column)| column),
             });
         }
         Ok(Self { source: source.into(), program: Arc::new(program) })
@@ -120,6 +125,15 @@ impl fmt::Debug for Scope {
     }
 }
 
+/// Line and column of a name in an expression, both counted from 1: where it first stands as a whole word that is no field of something else.
+fn place_of(source: &str, name: &str) -> Option<(usize, usize)> {
+    let in_word = |c: char| c.is_alphanumeric() || c == '_';
+    let stands = |at: &usize| !source[..*at].ends_with(|c| in_word(c) || c == '.') && !source[at + name.len()..].starts_with(in_word);
+    let at = source.match_indices(name).map(|(at, _)| at).find(stands)?;
+    let line_start = source[..at].rfind('\n').map_or(0, |end| end + 1);
+    Some((source[..at].matches('\n').count() + 1, source[line_start..at].chars().count() + 1))
+}
+
 /// The variables that the expression's own macros bind: `o` of `owners.filter(o, …)`.
 fn bound_names(source: &str) -> Vec<&str> {
     let mut bound = Vec::new();
@@ -180,5 +194,7 @@ mod tests {
         assert!(Condition::compile("object.name ==").unwrap_err().message.starts_with("is not a CEL expression"));
         let error = Condition::compile("user.name == 'x'").unwrap_err();
         assert!(error.message.contains("`user` is not known here; allowed are event, actor"), "{error}");
+        let error = Condition::compile("object.user == 'x' &&\n  user.name == 'x'").unwrap_err();
+        assert_eq!((error.line, error.column), (Some(2), Some(3)));
     }
 }

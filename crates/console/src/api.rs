@@ -1,0 +1,38 @@
+//! `/v1/outbox` and `/v1/relays`.
+
+mod outbox;
+mod relays;
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
+use std::sync::Arc;
+use tidings_store::{Store, StoreError};
+use tidings_web::{Problem, Scope, TokenGate};
+
+/// What the window looks at.
+pub struct Window {
+    /// The outbox.
+    pub store: Arc<dyn Store>,
+    /// The configured relays, in their order.
+    pub relays: Vec<String>,
+}
+
+/// The routes, guarded by the tokens' scopes: reading needs `outbox:read`, acting `outbox:write`.
+pub fn routes(window: Window, gate: &TokenGate) -> Router {
+    let read = |route: axum::routing::MethodRouter<Arc<Window>>| route.layer(gate.require(Scope::OutboxRead));
+    let write = |route: axum::routing::MethodRouter<Arc<Window>>| route.layer(gate.require(Scope::OutboxWrite));
+    Router::new()
+        .route("/v1/outbox", read(get(outbox::outbox_list)))
+        .route("/v1/outbox/{id}", read(get(outbox::outbox_show)))
+        .route("/v1/outbox/{id}/{action}", write(post(outbox::outbox_act)))
+        .route("/v1/relays", read(get(relays::relay_list)))
+        .route("/v1/relays/{name}/{action}", write(post(relays::relay_act)))
+        .with_state(Arc::new(window))
+}
+
+fn failed(error: StoreError) -> Problem {
+    tracing::error!(error = %error, "the database cannot be asked");
+    Problem::unavailable("the database cannot be used now", std::time::Duration::from_secs(5))
+}

@@ -1,0 +1,220 @@
+//! Accepting: read every event of a request, decide, write the letters, record all of it in one transaction.
+
+use crate::{
+    Desk, IntakeError,
+    desk::{Names, not_written, readers},
+    secrets,
+};
+use jiff::civil::Date;
+use serde_json::Value;
+use std::sync::Arc;
+use tidings_core::{
+    Event, Id, IdMint, Timestamp,
+    event::Fault,
+    notice::Notice,
+    outbox::{Item, Letter},
+    policy::decide,
+    time::later,
+    trace::Trace,
+};
+use tidings_store::{Acceptance, Accepted, Store};
+
+/// The door. Cheap to share: everything in it is read only, but for the mint.
+pub struct Intake {
+    pub(crate) store: Arc<dyn Store>,
+    desk: Desk,
+    mint: IdMint,
+    installation: String,
+}
+
+/// What became of a request's events.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Receipt {
+    /// Events that are new.
+    pub accepted: u64,
+    /// Events that were known already.
+    pub duplicates: u64,
+    /// The name of each event here, in the request's order; a duplicate's is that of the first.
+    pub ids: Vec<Id>,
+}
+
+/// An event whose letters its caller delivers itself.
+#[derive(Debug)]
+pub struct Claimed {
+    /// The event's name here.
+    pub event: Id,
+    /// The items, leased to the caller with token 1.
+    pub items: Vec<Item>,
+    /// Their letters.
+    pub letters: Vec<Letter>,
+    /// How it came to them.
+    pub trace: Trace,
+}
+
+/// Between so many events of one request the thread is offered to others.
+const EVENTS_BETWEEN_YIELDS: usize = 32;
+
+impl Intake {
+    /// Opens the door: asks the store for the highest id, so that new ones lie above.
+    ///
+    /// # Errors
+    /// If the store cannot be asked.
+    pub async fn open(store: Arc<dyn Store>, desk: Desk) -> Result<Self, IntakeError> {
+        let (highest, installation) = store.names().await?;
+        Ok(Self { store, desk, mint: IdMint::starting_after(highest, 0), installation })
+    }
+
+    /// Accepts CloudEvents in their JSON form: all of them or none.
+    ///
+    /// `batch` says whether the pointers of faults count the events (`/3/type`) or not (`/type`).
+    ///
+    /// # Errors
+    /// [`IntakeError::Faulty`] with everything that is wrong; [`IntakeError::Store`] if it cannot be recorded now.
+    pub async fn accept(&self, events: Vec<Value>, batch: bool) -> Result<Receipt, IntakeError> {
+        let now = self.desk.parts.clock.now();
+        let mut acceptances = Vec::with_capacity(events.len());
+        let mut faults: Vec<Fault> = Vec::new();
+        for (index, value) in events.into_iter().enumerate() {
+            let at = if batch { format!("/{index}") } else { String::new() };
+            match Event::read(value, &at, now) {
+                Ok(event) if faults.is_empty() => acceptances.push(self.prepare(&event, now, None)?.0),
+                Ok(_) => {}
+                Err(found) => faults.extend(found),
+            }
+            if index % EVENTS_BETWEEN_YIELDS == EVENTS_BETWEEN_YIELDS - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        if !faults.is_empty() {
+            return Err(IntakeError::Faulty(faults));
+        }
+        self.record(acceptances).await
+    }
+
+    /// Accepts one event whose letters go by `relay` and are claimed at once by `node`, which delivers them itself: the test letter's way.
+    ///
+    /// # Errors
+    /// As [`Intake::accept`].
+    pub async fn accept_claimed(&self, event: Value, relay: Option<&str>, node: &str) -> Result<Claimed, IntakeError> {
+        let now = self.desk.parts.clock.now();
+        let event = Event::read(event, "", now).map_err(IntakeError::Faulty)?;
+        let (mut acceptance, trace) = self.prepare(&event, now, relay)?;
+        acceptance.claimed_by = Some(node.to_owned());
+        let claimed = Claimed { event: acceptance.id, items: acceptance.items.clone(), letters: acceptance.letters.clone(), trace };
+        self.record(vec![acceptance]).await?;
+        Ok(claimed)
+    }
+
+    async fn record(&self, acceptances: Vec<Acceptance>) -> Result<Receipt, IntakeError> {
+        let kinds: Vec<(&'static str, usize)> = acceptances.iter().map(|a| (a.kind, a.items.len())).collect();
+        let outcome = self.store.accept(acceptances).await?;
+        let mut receipt = Receipt { accepted: 0, duplicates: 0, ids: Vec::with_capacity(outcome.len()) };
+        for (accepted, (kind, items)) in outcome.into_iter().zip(kinds) {
+            match accepted {
+                Accepted::New(id) => {
+                    receipt.accepted += 1;
+                    receipt.ids.push(id);
+                    metrics::counter!("tidings_events_accepted_total", "kind" => kind).increment(1);
+                    metrics::counter!("tidings_letters_accepted_total", "kind" => kind).increment(items as u64);
+                }
+                Accepted::Duplicate(id) => {
+                    receipt.duplicates += 1;
+                    receipt.ids.push(id);
+                    metrics::counter!("tidings_events_duplicate_total", "kind" => kind).increment(1);
+                }
+            }
+        }
+        Ok(receipt)
+    }
+
+    /// Decides on an event and writes its letters; `relay` overrides what the rules say.
+    fn prepare(&self, event: &Event, now: Timestamp, relay: Option<&str>) -> Result<(Acceptance, Trace), IntakeError> {
+        let decision = decide(event, &self.desk.parts.rules);
+        let mut bundle = Bundle { intake: self, event, id: self.mint.mint(now), now, letters: Vec::new(), items: Vec::new(), trace: decision.trace };
+        for notice in &decision.notices {
+            bundle.write(notice, relay)?;
+        }
+        let (data, secrets) = secrets::mask(event);
+        let acceptance = Acceptance {
+            id: bundle.id,
+            source: event.source.clone(),
+            event_id: event.id.clone(),
+            kind: event.kind.name,
+            time: event.time,
+            data,
+            secrets: secrets.filter(|_| !bundle.items.is_empty()),
+            trace: serde_json::to_vec(&bundle.trace).expect("a trace serialises"),
+            letters: bundle.letters,
+            items: bundle.items,
+            claimed_by: None,
+        };
+        Ok((acceptance, bundle.trace))
+    }
+}
+
+/// The letters of one event as they are written.
+struct Bundle<'a> {
+    intake: &'a Intake,
+    event: &'a Event,
+    id: Id,
+    now: Timestamp,
+    letters: Vec<Letter>,
+    items: Vec<Item>,
+    trace: Trace,
+}
+
+impl Bundle<'_> {
+    fn write(&mut self, notice: &Notice, relay: Option<&str>) -> Result<(), IntakeError> {
+        let Self { intake, event, now, .. } = *self;
+        let letter = intake.mint.mint(now);
+        let names = Names { event: self.id, letter, installation: &intake.installation };
+        let composed = intake.desk.compose(event, notice, relay, names, now)?;
+        // A letter that cannot be written is held empty; no courier takes an empty letter.
+        let held = composed.written.as_ref().err().map(not_written);
+        if let Some(why) = &held {
+            tracing::error!(event.id = %self.id, kind = notice.kind.name, outbox.item = %letter, error = %why, "a letter is held");
+        }
+        let expires_at = expiry(event, notice, now);
+        for (position, (reader, role)) in readers(notice).enumerate() {
+            let id = if position == 0 { letter } else { intake.mint.mint(now) };
+            self.trace.letters.push(intake.desk.trace_of(notice, reader, role, &composed, Some(id)));
+            self.items.push(Item {
+                id,
+                letter,
+                to: reader.address.clone(),
+                role,
+                relay: composed.imprint.name.clone(),
+                lane: notice.lane,
+                held: held.clone(),
+                due_at: now,
+                expires_at,
+            });
+        }
+        self.letters.push(Letter {
+            id: letter,
+            kind: notice.kind.name,
+            rule: notice.rule.clone(),
+            message_id: composed.message_id,
+            sender: Some(composed.imprint.envelope_from.clone().unwrap_or_else(|| composed.imprint.from.clone())),
+            bytes: composed.written.map(|written| written.bytes).unwrap_or_default(),
+            sensitive: notice.kind.sensitive(),
+        });
+        Ok(())
+    }
+}
+
+/// When a letter's news is worth nothing any more: the kind's life time, or the end of the link or password it carries, whichever comes first.
+fn expiry(event: &Event, notice: &Notice, now: Timestamp) -> Timestamp {
+    let by_kind = later(now, notice.kind.life_time);
+    if !notice.kind.sensitive() {
+        return by_kind;
+    }
+    let stated = event.value("/details/expires_at").and_then(Value::as_str).and_then(|text| {
+        text.parse::<Timestamp>().ok().or_else(|| {
+            // A bare date ends with that day, everywhere on earth.
+            let end = text.parse::<Date>().ok()?.tomorrow().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+            Some(later(end, std::time::Duration::from_hours(12)))
+        })
+    });
+    stated.map_or(by_kind, |stated| stated.min(by_kind))
+}
