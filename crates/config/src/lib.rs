@@ -1,0 +1,28 @@
+//! Files and environment to checked settings.
+//!
+//! [`load`] reads a configuration file and tells all its problems at once, each with its place, its key, what was found and what is allowed. What is allowed
+//! stands in one table of keys, from which [`reference()`] is written too. The environment comes in as an argument; only the binary knows the real one. What
+//! deliberately does not live here: command lines (the binary), the letters' own files (`render`).
+
+mod appsettings;
+mod error;
+mod json;
+mod keys;
+mod load;
+mod node;
+mod problem;
+mod read;
+mod reference;
+mod secret;
+mod sections;
+pub mod units;
+
+pub use error::{JsonError, SecretError, UnitError};
+pub use load::{Environment, LoadOptions, Loaded, load, load_text, load_with};
+pub use problem::{Problem, Problems};
+pub use reference::{reference, sample};
+pub use secret::Secret;
+pub use sections::{
+    Auth, ClientIdentity, Courier, Database, Letters, Limits, Log, LogFormat, LogLevel, Logo, Mechanism, Organisation, Relay, Safety,
+    Server, ServerTls, Settings, Smtp, Timeouts, Tls, TlsMode, TlsVersion,
+};

@@ -1,0 +1,115 @@
+//! The sections of the configuration file, one file each, and what they come to together.
+
+mod database;
+mod letters;
+mod log;
+mod organisation;
+mod relay;
+mod rule;
+pub(crate) mod safety;
+mod server;
+pub(crate) mod smtp;
+
+use crate::{
+    appsettings,
+    keys::{Section, Shape, key},
+    load::Loading,
+    read::Table,
+};
+use std::path::{Path, PathBuf};
+use tidings_core::policy::RuleSet;
+
+pub use database::Database;
+pub use letters::Letters;
+pub use log::{Log, LogFormat, LogLevel};
+pub use organisation::{Logo, Organisation};
+pub use relay::{Courier, Limits, Relay};
+pub use safety::Safety;
+pub use server::{Server, ServerTls};
+pub use smtp::{Auth, ClientIdentity, Mechanism, Smtp, Timeouts, Tls, TlsMode, TlsVersion};
+
+pub(crate) static ROOT: Section = Section {
+    meaning: "",
+    keys: &[
+        key("server", Shape::Table(&server::SERVER), "Where the program listens and keeps its data."),
+        key("organisation", Shape::Table(&organisation::ORGANISATION), "Who the letters come from."),
+        key("database", Shape::Table(&database::DATABASE), "Where the outbox is kept."),
+        key("safety", Shape::Table(&safety::SAFETY), "What may leave this house."),
+        key("letters", Shape::Table(&letters::LETTERS), "The organisation's own wording."),
+        key("log", Shape::Table(&log::LOG), "What the program says about its work."),
+        key("relay", Shape::Tables(&relay::RELAY), "The ways out, in order."),
+        crate::keys::later("directory"),
+        key("rule", Shape::Tables(&rule::RULE), "Who is told of what."),
+    ],
+};
+
+/// Everything a configuration says, checked.
+#[derive(Debug)]
+pub struct Settings {
+    /// The configuration file.
+    pub file: PathBuf,
+    /// Where the program listens, and where it keeps its data.
+    pub server: Server,
+    /// Who the letters come from in the reader's eyes.
+    pub organisation: Organisation,
+    /// Where events and the outbox are kept.
+    pub database: Database,
+    /// What may leave this house.
+    pub safety: Safety,
+    /// The organisation's own wording.
+    pub letters: Letters,
+    /// What the program says about its work.
+    pub log: Log,
+    /// The ways out, at least one, in order; the first is the default.
+    pub relays: Vec<Relay>,
+    /// The rules in force: the configured ones behind the built-in ones.
+    pub rules: RuleSet,
+}
+
+impl Settings {
+    /// The relay of this name.
+    pub fn relay(&self, name: &str) -> Option<&Relay> {
+        self.relays.iter().find(|relay| relay.name == name)
+    }
+}
+
+/// Builds the settings of a checked tree; what concerns several keys is told on the way. `None` only if a problem was told.
+pub(crate) fn build(loading: &Loading<'_>, root: &Table<'_>, path: &Path) -> Option<Settings> {
+    let server = server::build(loading, &root.table("server"));
+    let organisation = organisation::build(loading, &root.table("organisation"));
+    let database = database::build(loading, &root.table("database"));
+    let safety = safety::build(loading, &root.table("safety"));
+    let letters = letters::build(loading, &root.table("letters"));
+    let log = log::build(&root.table("log"));
+    let tables = root.tables("relay");
+    let mut rails: Vec<appsettings::Rails> = Vec::new();
+    let relays = relay::build(loading, root, &tables, &mut rails);
+    let safety = safety.map(|safety| safety::merge(loading, &root.table("safety"), safety, rails));
+    let names: Vec<String> = tables.iter().map(relay::name_of).collect();
+    let rules = rule::build(loading, &root.tables("rule"), &names);
+    Some(Settings {
+        file: path.to_owned(),
+        server: server?,
+        organisation: organisation?,
+        database: database?,
+        safety: safety?,
+        letters,
+        log: log?,
+        relays,
+        rules,
+    })
+}
+
+/// Whether a text is an `http` or `https` address with a host and without blanks.
+pub(crate) fn web_address(text: &str) -> Result<(), String> {
+    let lower = text.to_ascii_lowercase();
+    let rest = lower.strip_prefix("https://").or_else(|| lower.strip_prefix("http://"));
+    let host = rest.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let right = host.is_some_and(|host| !host.is_empty() && !host.starts_with(':') && !host.contains('@'));
+    let clean = !text.chars().any(|c| c.is_whitespace() || c.is_control() || matches!(c, '"' | '<' | '>' | '\\'));
+    if right && clean {
+        Ok(())
+    } else {
+        Err(format!("`{}` is not a web address such as \"https://mail.example.org\"", crate::problem::shown(text)))
+    }
+}
