@@ -1,0 +1,362 @@
+//! The bench between a desk and its sessions: leased items wait on it by lane, sessions take them through the environment guard and leave outcomes.
+
+use crate::{
+    courier::{Load, Source},
+    dice::Dice,
+    gauges::{Counted, Gauges},
+    house::House,
+};
+use async_trait::async_trait;
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tidings_core::{
+    Clock, Id, Kind, Lane,
+    guard::{EnvironmentGuard, Verdict},
+    kind::AfterUnknown,
+    outbox::{Outcome, Refusal, Settlement, Stage, Standing, settle},
+    retry::RetryPolicy,
+};
+use tidings_store::Lease;
+use tokio::sync::{Notify, mpsc::UnboundedSender};
+
+/// A session without work for so long says goodbye.
+const IDLE: Duration = Duration::from_secs(10);
+/// An item under which so many sessions broke off during its content is taken for the cause, and the next break spends an attempt.
+const STRIKES: u8 = 2;
+
+/// What the outside needs to know to settle an item.
+struct Flight {
+    standing: Standing,
+    lane: Lane,
+}
+
+struct Shelves {
+    lanes: [VecDeque<Lease>; Lane::ALL.len()],
+    queued: usize,
+    /// Taken by a session and not reported yet.
+    flights: HashMap<Id, Flight>,
+    /// Whether sessions may take items.
+    gate: bool,
+    /// Below this number of waiting items the desk is told.
+    low_water: usize,
+    /// Sessions waiting for an item.
+    idle: usize,
+    strikes: HashMap<Id, u8>,
+    dice: Dice,
+    answered: u64,
+    opened: u64,
+}
+
+/// See the module.
+pub(crate) struct Bench {
+    pub(crate) relay: String,
+    guard: EnvironmentGuard,
+    /// Whether behind this bench is the file of `safety.file`, the only place where letters of mode `file` may go.
+    to_file: bool,
+    retry: RetryPolicy,
+    clock: Arc<dyn Clock>,
+    house: Arc<House>,
+    outcomes: UnboundedSender<Settlement>,
+    pub(crate) gauges: Gauges,
+    shelves: Mutex<Shelves>,
+    /// For sessions: an item came, or the gate moved.
+    work: Notify,
+    /// For the desk: little is left, or an answer came.
+    pub(crate) attention: Notify,
+}
+
+/// What a bench is made of.
+pub(crate) struct BenchParts {
+    pub(crate) relay: String,
+    pub(crate) guard: EnvironmentGuard,
+    pub(crate) to_file: bool,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) house: Arc<House>,
+    pub(crate) outcomes: UnboundedSender<Settlement>,
+    pub(crate) seed: u64,
+}
+
+/// A look at a bench.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BenchView {
+    pub(crate) queued: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) idle: usize,
+    pub(crate) answered: u64,
+    pub(crate) opened: u64,
+}
+
+impl Bench {
+    pub(crate) fn new(parts: BenchParts) -> Self {
+        let BenchParts { relay, guard, to_file, retry, clock, house, outcomes, seed } = parts;
+        let shelves = Shelves {
+            lanes: Default::default(),
+            queued: 0,
+            flights: HashMap::new(),
+            gate: false,
+            low_water: 0,
+            idle: 0,
+            strikes: HashMap::new(),
+            dice: Dice::seeded(seed),
+            answered: 0,
+            opened: 0,
+        };
+        let (gauges, shelves) = (Gauges::of(&relay), Mutex::new(shelves));
+        Self { relay, guard, to_file, retry, clock, house, outcomes, gauges, shelves, work: Notify::new(), attention: Notify::new() }
+    }
+
+    fn shelves(&self) -> MutexGuard<'_, Shelves> {
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn view(&self) -> BenchView {
+        let s = self.shelves();
+        BenchView { queued: s.queued, in_flight: s.flights.len(), idle: s.idle, answered: s.answered, opened: s.opened }
+    }
+
+    pub(crate) fn roll(&self) -> f64 {
+        self.shelves().dice.roll()
+    }
+
+    /// Puts leases on the shelves and calls as many sessions as can use them.
+    pub(crate) fn put(&self, leases: Vec<Lease>, low_water: usize) {
+        let mut s = self.shelves();
+        let calls = leases.len().min(s.idle.max(1));
+        s.queued += leases.len();
+        s.low_water = low_water;
+        for lease in leases {
+            s.lanes[lease.lane as usize].push_back(lease);
+        }
+        drop(s);
+        for _ in 0..calls {
+            self.work.notify_one();
+        }
+    }
+
+    /// Lets sessions take items, or ends them once what is on the wire is done.
+    pub(crate) fn set_gate(&self, open: bool) {
+        let changed = std::mem::replace(&mut self.shelves().gate, open) != open;
+        if changed {
+            self.rouse();
+        }
+    }
+
+    /// Has every waiting session look again.
+    pub(crate) fn rouse(&self) {
+        self.work.notify_waiters();
+        self.attention.notify_one();
+    }
+
+    /// Gives back what no session has taken.
+    pub(crate) fn return_queued(&self, why: &str) {
+        let leases: Vec<Lease> = {
+            let mut s = self.shelves();
+            s.queued = 0;
+            s.lanes.iter_mut().flat_map(std::mem::take).collect()
+        };
+        for lease in leases {
+            self.settle(&flight(&lease), Outcome::Returned { what: why.to_owned() });
+        }
+    }
+
+    /// Everything leased that is not settled, for prolonging the leases.
+    pub(crate) fn leases(&self) -> Vec<(Id, i64)> {
+        let s = self.shelves();
+        let queued = s.lanes.iter().flatten().map(|lease| (lease.id, lease.token));
+        queued.chain(s.flights.values().map(|flight| (flight.standing.id, flight.standing.token))).collect()
+    }
+
+    /// Takes items off the shelves whose lease is lost; those on the wire are settled as stale later.
+    pub(crate) fn forget(&self, lost: &[Id]) {
+        let mut s = self.shelves();
+        for lane in &mut s.lanes {
+            lane.retain(|lease| !lost.contains(&lease.id));
+        }
+        s.queued = s.lanes.iter().map(VecDeque::len).sum();
+    }
+
+    /// Remembers under which item a session broke off in its content.
+    pub(crate) fn strike(&self, item: Id) {
+        let mut s = self.shelves();
+        if s.strikes.len() > 1000 {
+            s.strikes.clear();
+        }
+        *s.strikes.entry(item).or_default() += 1;
+    }
+
+    /// The next item that the guard lets through, the highest lane first.
+    fn take(&self) -> Option<Load> {
+        if !self.house.may_send() {
+            return None;
+        }
+        loop {
+            let (lease, low) = {
+                let mut s = self.shelves();
+                if !s.gate {
+                    return None;
+                }
+                let lease = s.lanes.iter_mut().find_map(VecDeque::pop_front)?;
+                s.queued -= 1;
+                s.flights.insert(lease.id, flight(&lease));
+                (lease, s.queued == s.low_water || s.queued == 0)
+            };
+            if low {
+                self.attention.notify_one();
+            }
+            let refused = match self.guard.admit(&lease.to, lease.role) {
+                Verdict::Send(to) => return Some(Load::new(lease.id, to, lease.sender, lease.bytes, lease.message_id)),
+                Verdict::ToFile(to) if self.to_file => return Some(Load::new(lease.id, to, lease.sender, lease.bytes, lease.message_id)),
+                Verdict::ToFile(_) => Outcome::Withheld { why: "safety.mode is \"file\" but safety.file names no file".to_owned() },
+                Verdict::Hold(why) => Outcome::Withheld { why },
+                Verdict::Refuse(why) => Outcome::Barred { why },
+            };
+            self.report(lease.id, refused, false);
+        }
+    }
+
+    /// Settles an item that a session had taken.
+    fn report(&self, item: Id, outcome: Outcome, session_was_open: bool) {
+        let (flight, outcome) = {
+            let mut s = self.shelves();
+            let Some(flight) = s.flights.remove(&item) else { return };
+            let outcome = match outcome {
+                Outcome::Returned { what } if session_was_open && s.strikes.get(&item).is_some_and(|n| *n >= STRIKES) => {
+                    let reply = format!("{what} (again and again at this letter)");
+                    Outcome::Refused(Refusal::Transient { stage: Stage::Content, reply })
+                }
+                other => other,
+            };
+            if matches!(outcome, Outcome::Sent { .. } | Outcome::Refused(_)) {
+                s.answered += 1;
+                s.strikes.remove(&item);
+                if s.answered.is_power_of_two() || s.answered.is_multiple_of(64) || s.idle > 0 {
+                    self.attention.notify_one();
+                }
+            }
+            (flight, outcome)
+        };
+        self.settle(&flight, outcome);
+    }
+
+    fn settle(&self, flight: &Flight, outcome: Outcome) {
+        let counted = Counted::from(&outcome);
+        let dice = if matches!(counted, Counted::Transient | Counted::Unknown) { self.roll() } else { 0.5 };
+        let settlement = settle(&flight.standing, outcome, &self.retry, self.clock.now(), dice);
+        self.gauges.count(flight.lane, flight.standing.accepted_at, counted, &settlement);
+        match counted {
+            Counted::Sent => tracing::debug!(relay = %self.relay, outbox.item = %settlement.id, attempts = settlement.attempts, "sent"),
+            Counted::Nothing => tracing::debug!(relay = %self.relay, outbox.item = %settlement.id, outbox.outcome = settlement.what, "not sent"),
+            _ => tracing::info!(relay = %self.relay, outbox.item = %settlement.id, outbox.outcome = settlement.what, outbox.state = %settlement.state, attempts = settlement.attempts, "not taken"),
+        }
+        self.house.outcome_known();
+        // The settler outlives every bench; if it is gone the process is ending, and the lease lapses.
+        let _ = self.outcomes.send(settlement);
+    }
+}
+
+fn flight(lease: &Lease) -> Flight {
+    let standing = Standing {
+        id: lease.id,
+        token: lease.token,
+        accepted_at: lease.accepted_at,
+        attempts: lease.attempts,
+        maybe_duplicate: lease.maybe_duplicate,
+        after_unknown: Kind::find(&lease.kind).map_or(AfterUnknown::Retry, |kind| kind.after_unknown),
+    };
+    Flight { standing, lane: lease.lane }
+}
+
+/// One session's end of the bench.
+pub(crate) struct Seat {
+    bench: Arc<Bench>,
+    /// Items this session has and has not reported.
+    mine: Vec<Id>,
+    /// How many it was given.
+    pub(crate) taken: u64,
+    /// Whether it was let in.
+    pub(crate) was_opened: bool,
+    /// Whether it was told that it is no longer wanted.
+    pub(crate) dismissed: bool,
+    /// The first item that came back unsent: the one at hand when the session broke.
+    pub(crate) returned: Option<Id>,
+}
+
+impl Seat {
+    pub(crate) fn at(bench: Arc<Bench>) -> Self {
+        Self { bench, mine: Vec::new(), taken: 0, was_opened: false, dismissed: false, returned: None }
+    }
+}
+
+/// Counts a session as idle while it waits, also when the wait is cancelled.
+struct Idle<'a>(&'a Bench);
+
+impl<'a> Idle<'a> {
+    fn at(bench: &'a Bench) -> Self {
+        bench.shelves().idle += 1;
+        Self(bench)
+    }
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        self.0.shelves().idle -= 1;
+    }
+}
+
+#[async_trait]
+impl Source for Seat {
+    fn try_next(&mut self) -> Option<Load> {
+        let load = self.bench.take()?;
+        self.taken += 1;
+        self.mine.push(load.item);
+        Some(load)
+    }
+
+    async fn next(&mut self) -> Option<Load> {
+        if let Some(load) = self.try_next() {
+            return Some(load);
+        }
+        let bench = Arc::clone(&self.bench);
+        let _idle = Idle::at(&bench);
+        let until = tokio::time::Instant::now() + IDLE;
+        loop {
+            let call = bench.work.notified();
+            tokio::pin!(call);
+            call.as_mut().enable();
+            if let Some(load) = self.try_next() {
+                return Some(load);
+            }
+            if !bench.shelves().gate || tokio::time::timeout_at(until, call).await.is_err() {
+                self.dismissed = true;
+                return None;
+            }
+        }
+    }
+
+    fn report(&mut self, item: Id, outcome: Outcome) {
+        self.mine.retain(|mine| *mine != item);
+        if matches!(outcome, Outcome::Returned { .. }) {
+            self.returned.get_or_insert(item);
+        }
+        self.bench.report(item, outcome, self.was_opened);
+    }
+
+    fn opened(&mut self) {
+        self.was_opened = true;
+        self.bench.shelves().opened += 1;
+        self.bench.attention.notify_one();
+    }
+}
+
+impl Drop for Seat {
+    /// A session that is cut off leaves nobody in doubt whether its items were settled.
+    fn drop(&mut self) {
+        for item in std::mem::take(&mut self.mine) {
+            self.bench.report(item, Outcome::Unknown { what: "the session was cut off".to_owned() }, self.was_opened);
+        }
+    }
+}

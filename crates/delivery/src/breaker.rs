@@ -1,0 +1,125 @@
+//! The breaker of a relay: after trouble nothing is sent until a probe, one at a time and ever later, gets through.
+
+use crate::{courier::RelayTrouble, plan::BreakerPlan};
+use std::time::Duration;
+use tidings_core::outbox::Stage;
+use tokio::time::Instant;
+
+/// How far a delay is varied either way.
+const JITTER: f64 = 0.2;
+
+/// Where a relay stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Condition {
+    /// Letters flow.
+    Open,
+    /// Left alone until then.
+    Held(RelayTrouble, Instant),
+    /// One session tries whether the trouble is over.
+    Probing(RelayTrouble),
+}
+
+#[derive(Debug)]
+pub(crate) struct Breaker {
+    plan: BreakerPlan,
+    condition: Condition,
+    failures: usize,
+}
+
+impl Breaker {
+    pub(crate) fn new(plan: BreakerPlan) -> Self {
+        Self { plan, condition: Condition::Open, failures: 0 }
+    }
+
+    pub(crate) fn condition(&self) -> &Condition {
+        &self.condition
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.condition == Condition::Open
+    }
+
+    /// Why letters wait, if they do.
+    pub(crate) fn reason(&self) -> Option<&RelayTrouble> {
+        match &self.condition {
+            Condition::Open => None,
+            Condition::Held(trouble, _) | Condition::Probing(trouble) => Some(trouble),
+        }
+    }
+
+    /// Holds the relay; gives the delay until the next probe.
+    pub(crate) fn hold(&mut self, trouble: RelayTrouble, now: Instant, dice: f64) -> Duration {
+        let delays = if trouble.kind.needs_a_person() { &self.plan.slow_delays } else { &self.plan.delays };
+        let written = delays.get(self.failures).or(delays.last()).copied().unwrap_or(Duration::from_secs(60));
+        let delay = written.mul_f64(1.0 + JITTER * (dice.clamp(0.0, 1.0) * 2.0 - 1.0));
+        self.failures += 1;
+        self.condition = Condition::Held(trouble, now + delay);
+        delay
+    }
+
+    /// Goes from held to probing when it is time; says whether it did.
+    pub(crate) fn probe_if_due(&mut self, now: Instant) -> bool {
+        match &self.condition {
+            Condition::Held(trouble, until) if *until <= now => {
+                self.condition = Condition::Probing(trouble.clone());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The relay let a session in. Enough if the trouble was to get in; says whether the breaker closed.
+    pub(crate) fn opened(&mut self) -> bool {
+        let getting_in = [Stage::Connect, Stage::Greeting, Stage::Ehlo, Stage::Tls, Stage::Auth];
+        matches!(&self.condition, Condition::Probing(trouble) if getting_in.contains(&trouble.stage)) && self.recovered()
+    }
+
+    /// The relay answered for a letter, yes or no; says whether the breaker closed.
+    pub(crate) fn answered(&mut self) -> bool {
+        matches!(self.condition, Condition::Probing(_)) && self.recovered()
+    }
+
+    fn recovered(&mut self) -> bool {
+        self.condition = Condition::Open;
+        self.failures = 0;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::courier::TroubleKind;
+
+    fn trouble(kind: TroubleKind, stage: Stage) -> RelayTrouble {
+        RelayTrouble::new(kind, stage, "x")
+    }
+
+    #[test]
+    fn delays_grow_to_the_last_one_and_begin_anew_after_a_success() {
+        let mut breaker = Breaker::new(BreakerPlan::default());
+        let mut now = Instant::now();
+        let mut wait = |breaker: &mut Breaker, kind| {
+            let delay = breaker.hold(trouble(kind, Stage::Connect), now, 0.5);
+            assert!(!breaker.probe_if_due(now));
+            now += delay;
+            assert!(breaker.probe_if_due(now));
+            delay.as_secs()
+        };
+        let delays: Vec<_> = (0..8).map(|_| wait(&mut breaker, TroubleKind::Unreachable)).collect();
+        assert_eq!(delays, [1, 2, 5, 10, 30, 60, 60, 60]);
+        assert!(breaker.opened() && breaker.is_open());
+        assert_eq!(wait(&mut breaker, TroubleKind::Auth), 60);
+    }
+
+    #[test]
+    fn a_relay_that_lets_us_in_and_then_fails_is_recovered_only_by_an_answer() {
+        let mut breaker = Breaker::new(BreakerPlan::default());
+        let now = Instant::now();
+        let delay = breaker.hold(trouble(TroubleKind::Busy, Stage::Content), now, 0.5);
+        assert!(!breaker.answered(), "an answer to an earlier letter does not end the hold");
+        breaker.probe_if_due(now + delay);
+        assert!(!breaker.opened());
+        assert!(breaker.answered());
+    }
+}

@@ -1,0 +1,26 @@
+//! The outbox's way out: claim, courier, settle. The only room that opens mail connections.
+//!
+//! A [`Postman`] keeps a desk for each relay. A desk claims due items, runs the sessions of a [`courier::Courier`], and turns what they report into
+//! settlements, which one settler writes in groups. What does not live here: which letter goes to whom (deciding), what follows from an outcome
+//! (`tidings_core::outbox`), SQL (`store`).
+
+mod bench;
+mod breaker;
+pub mod courier;
+mod dice;
+mod direct;
+pub mod error;
+pub mod file;
+mod gauges;
+mod house;
+pub mod pickup;
+pub mod plan;
+mod postman;
+mod relay_desk;
+mod secret;
+mod settler;
+pub mod smtp;
+
+pub use direct::{Delivered, deliver_now, probe};
+pub use postman::{Postman, PostmanOptions, RelayStatus, Status};
+pub use secret::Secret;

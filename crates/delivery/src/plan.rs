@@ -1,0 +1,232 @@
+//! How a relay is reached and treated: plain values, filled from the configuration by the binary.
+
+use crate::secret::Secret;
+use std::{path::PathBuf, time::Duration};
+use tidings_core::retry::RetryPolicy;
+
+/// One configured way out.
+#[derive(Debug, Clone)]
+pub struct RelayPlan {
+    /// Its name in the outbox.
+    pub name: String,
+    /// How letters leave.
+    pub way: Way,
+    /// How much at a time.
+    pub limits: Limits,
+    /// When a refused letter is tried again.
+    pub retry: RetryPolicy,
+    /// How long each step may take.
+    pub timeouts: Timeouts,
+    /// When a relay in trouble is tried again.
+    pub breaker: BreakerPlan,
+    /// The relay that takes over while this one is held; letters of sensitive kinds never travel that way.
+    pub next: Option<String>,
+}
+
+impl RelayPlan {
+    /// A relay with default limits, delays and timeouts.
+    pub fn new(name: impl Into<String>, way: Way) -> Self {
+        Self {
+            name: name.into(),
+            way,
+            limits: Limits::default(),
+            retry: RetryPolicy::default(),
+            timeouts: Timeouts::default(),
+            breaker: BreakerPlan::default(),
+            next: None,
+        }
+    }
+}
+
+/// How letters leave.
+#[derive(Debug, Clone)]
+pub enum Way {
+    /// To a mail relay by SMTP (RFC 5321, RFC 6409).
+    Smtp(SmtpPlan),
+    /// Into the pickup directory of a mail server on this machine (Exchange, IIS).
+    Pickup {
+        /// The directory.
+        folder: PathBuf,
+        /// Whether the envelope stands in `X-Sender` and `X-Receiver` headers (IIS, Exchange Replay). Off, the mail server takes it from From and To.
+        x_headers: bool,
+    },
+    /// Appended to one file, for development.
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// A mail relay.
+#[derive(Debug, Clone)]
+pub struct SmtpPlan {
+    /// Host name or IP address; the name that its certificate must carry.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Encryption.
+    pub tls: TlsMode,
+    /// Certificate authorities to trust in place of the platform's (PEM).
+    pub ca_pem: Option<Vec<u8>>,
+    /// A certificate chain and its key to show to the relay (PEM both).
+    pub client_identity: Option<(Vec<u8>, Secret)>,
+    /// The lowest TLS version.
+    pub tls_min: TlsMin,
+    /// How to sign in.
+    pub auth: Option<AuthPlan>,
+    /// The name given with EHLO (RFC 5321 §4.1.1.1): this machine's.
+    pub helo: String,
+    /// Whether commands may be sent ahead of replies when the relay announces PIPELINING (RFC 2920).
+    pub pipelining: bool,
+}
+
+impl SmtpPlan {
+    /// A relay without sign-in, TLS mode `auto`.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self {
+            host: host.into(),
+            port,
+            tls: TlsMode::Auto,
+            ca_pem: None,
+            client_identity: None,
+            tls_min: TlsMin::V1_2,
+            auth: None,
+            helo: "localhost".to_owned(),
+            pipelining: true,
+        }
+    }
+}
+
+/// Encryption towards a relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Never.
+    None,
+    /// From the first byte on port 465, else STARTTLS when offered.
+    Auto,
+    /// STARTTLS when offered, else none; a handshake that fails is never followed by clear text.
+    StartTlsWhenAvailable,
+    /// STARTTLS (RFC 3207), required.
+    StartTls,
+    /// From the first byte (RFC 8314 §3.3).
+    Implicit,
+}
+
+/// The lowest TLS version accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMin {
+    /// TLS 1.2 (RFC 5246).
+    V1_2,
+    /// TLS 1.3 (RFC 8446).
+    V1_3,
+}
+
+/// How to sign in (RFC 4954). Bound to the relay it was made for: an engine that is about to use it elsewhere refuses.
+#[derive(Debug, Clone)]
+pub struct AuthPlan {
+    /// The user name.
+    pub(crate) user: String,
+    /// The password.
+    pub(crate) password: Secret,
+    /// Which mechanism.
+    pub(crate) mechanism: AuthMechanism,
+    /// Whether a password may be sent readable without TLS.
+    pub(crate) allow_cleartext: bool,
+    bound_to: (String, u16, TlsMode),
+}
+
+impl AuthPlan {
+    /// Credentials for exactly this relay: `host`, `port` and `tls` as in the [`SmtpPlan`] that will carry them.
+    pub fn new(user: impl Into<String>, password: Secret, host: &str, port: u16, tls: TlsMode) -> Self {
+        Self {
+            user: user.into(),
+            password,
+            mechanism: AuthMechanism::Auto,
+            allow_cleartext: false,
+            bound_to: (host.to_lowercase(), port, tls),
+        }
+    }
+
+    /// With this mechanism in place of the strongest offered.
+    #[must_use]
+    pub fn mechanism(mut self, mechanism: AuthMechanism) -> Self {
+        self.mechanism = mechanism;
+        self
+    }
+
+    /// With leave to send the password readable when the session is not encrypted.
+    #[must_use]
+    pub fn allow_cleartext(mut self, allow: bool) -> Self {
+        self.allow_cleartext = allow;
+        self
+    }
+
+    /// Whether these credentials were given for this relay.
+    pub(crate) fn belongs_to(&self, plan: &SmtpPlan) -> bool {
+        self.bound_to == (plan.host.to_lowercase(), plan.port, plan.tls)
+    }
+}
+
+/// A sign-in mechanism, or the choice of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthMechanism {
+    /// The best that the relay offers.
+    Auto,
+    /// PLAIN (RFC 4616).
+    Plain,
+    /// LOGIN: never standardised, widely used.
+    Login,
+}
+
+/// How much at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most sessions at one time.
+    pub sessions: u16,
+    /// Most letters in one session.
+    pub messages_per_session: u32,
+}
+
+impl Default for Limits {
+    /// 5 sessions, 100 letters in each.
+    fn default() -> Self {
+        Self { sessions: 5, messages_per_session: 100 }
+    }
+}
+
+/// How long each step may take before the session is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Finding the host and connecting to one of its addresses, TLS handshake included.
+    pub connect: Duration,
+    /// The answer to one command.
+    pub command: Duration,
+    /// The answer to the final dot; a short one makes duplicates (RFC 5321 §4.5.3.2.6 wants 10 minutes).
+    pub final_dot: Duration,
+}
+
+impl Default for Timeouts {
+    /// 10 s, 60 s, 10 min.
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(10), command: Duration::from_secs(60), final_dot: Duration::from_mins(10) }
+    }
+}
+
+/// How long a relay in trouble is left alone; the last delay repeats, each is varied by up to a fifth either way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakerPlan {
+    /// After trouble that passes by itself: unreachable, busy, a broken session.
+    pub delays: Vec<Duration>,
+    /// After trouble that needs an administrator (sign-in, TLS, configuration): slow, because of account lock-out.
+    pub slow_delays: Vec<Duration>,
+}
+
+impl Default for BreakerPlan {
+    /// 1, 2, 5, 10, 30, 60 s; slow: 1, 2, 5, 10 min.
+    fn default() -> Self {
+        Self {
+            delays: [1, 2, 5, 10, 30, 60].map(Duration::from_secs).to_vec(),
+            slow_delays: [60, 120, 300, 600].map(Duration::from_secs).to_vec(),
+        }
+    }
+}

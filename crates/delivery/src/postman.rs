@@ -1,0 +1,259 @@
+//! The postman: a desk for each relay, one settler, the tick of expiry, and the operator's word.
+
+use crate::{
+    bench::{Bench, BenchParts},
+    courier::Courier,
+    file::FileCourier,
+    house::House,
+    pickup::PickupCourier,
+    plan::{RelayPlan, Way},
+    relay_desk::{DeskParts, RelayDesk},
+    settler::Settler,
+    smtp::SmtpCourier,
+};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tidings_core::{
+    Clock,
+    guard::{EnvironmentGuard, Mode},
+};
+use tidings_store::Store;
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinHandle, JoinSet},
+    time::{Instant, MissedTickBehavior, timeout_at},
+};
+
+/// Items expired in one verb.
+const EXPIRE_AT_ONCE: u32 = 1000;
+/// How long the last outcomes may take to be written once the deadline of a stop has passed.
+const LAST_WRITES: Duration = Duration::from_secs(5);
+/// How often paused relays and expired letters are looked for.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Everything a postman needs.
+pub struct PostmanOptions {
+    /// The outbox.
+    pub store: Arc<dyn Store>,
+    /// The ways out.
+    pub relays: Vec<RelayPlan>,
+    /// What may leave.
+    pub guard: EnvironmentGuard,
+    /// Where everything goes when the guard's mode is `file`.
+    pub file: Option<PathBuf>,
+    /// The present moment.
+    pub clock: Arc<dyn Clock>,
+    /// This node's name in leases; the same after a restart, so that its old leases come back at once.
+    pub node: String,
+    /// For the jitter of delays.
+    pub seed: u64,
+}
+
+/// How a relay stands in this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayStatus {
+    /// Its name.
+    pub name: String,
+    /// `open`, `held` or `ramping`.
+    pub condition: &'static str,
+    /// Why it is held, and what to do about it.
+    pub reason: Option<String>,
+    /// Whether an operator has paused it.
+    pub paused: bool,
+    /// Sessions open or being opened.
+    pub sessions: usize,
+    /// Items leased and not answered for.
+    pub leased: usize,
+}
+
+/// How delivery stands in this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Whether delivery has stopped because outcomes cannot be written.
+    pub suspended: bool,
+    /// Outcomes known and not written yet.
+    pub unsettled: usize,
+    /// One entry a relay, in the order of the configuration.
+    pub relays: Vec<RelayStatus>,
+}
+
+/// Delivers what is due. Dropping it cuts everything off; [`Postman::stop`] ends it in order.
+pub struct Postman {
+    stop: watch::Sender<bool>,
+    desks: JoinSet<()>,
+    keeper: JoinHandle<()>,
+    settler: JoinHandle<()>,
+    house: Arc<House>,
+    statuses: Vec<Arc<Mutex<RelayStatus>>>,
+}
+
+/// The courier of a plan.
+pub(crate) fn courier_for(plan: &RelayPlan, clock: &Arc<dyn Clock>) -> Arc<dyn Courier> {
+    match &plan.way {
+        Way::Smtp(smtp) => Arc::new(SmtpCourier::new(smtp.clone(), plan.limits, plan.timeouts)),
+        Way::Pickup { folder, x_headers } => Arc::new(PickupCourier::new(folder.clone(), *x_headers)),
+        Way::File { path } => Arc::new(FileCourier::new(path.clone(), Arc::clone(clock))),
+    }
+}
+
+impl Postman {
+    /// Begins to deliver. Takes back first what this node had leased before it died. To be called inside a tokio runtime.
+    pub fn start(options: PostmanOptions) -> Self {
+        let PostmanOptions { store, relays, guard, file, clock, node, seed } = options;
+        let house = Arc::new(House::default());
+        let (outcomes, written) = mpsc::unbounded_channel();
+        let (stop, stopped) = watch::channel(false);
+        let (ready, recovered) = watch::channel(false);
+        let mut desks = JoinSet::new();
+        let (mut benches, mut statuses, mut pauses) = (Vec::new(), Vec::new(), Vec::new());
+        // In mode `file` no relay is ever spoken to: one file takes the place of all couriers.
+        let to_file = (guard.mode() == Mode::File).then_some(file).flatten().map(|path| Arc::new(FileCourier::new(path, Arc::clone(&clock))));
+        for (number, plan) in (1..).zip(relays) {
+            let courier = to_file.clone().map_or_else(|| courier_for(&plan, &clock), |file| file as Arc<dyn Courier>);
+            let bench = Arc::new(Bench::new(BenchParts {
+                relay: plan.name.clone(),
+                guard: guard.clone(),
+                to_file: to_file.is_some(),
+                retry: plan.retry.clone(),
+                clock: Arc::clone(&clock),
+                house: Arc::clone(&house),
+                outcomes: outcomes.clone(),
+                seed: seed ^ number,
+            }));
+            let on_hold = Arc::new(AtomicBool::new(false));
+            let status = RelayStatus { name: plan.name.clone(), condition: "open", reason: None, paused: false, sessions: 0, leased: 0 };
+            let status = Arc::new(Mutex::new(status));
+            benches.push(Arc::downgrade(&bench));
+            pauses.push((plan.name.clone(), Arc::clone(&on_hold), Arc::downgrade(&bench)));
+            statuses.push(Arc::clone(&status));
+            let parts = DeskParts {
+                plan,
+                courier,
+                bench,
+                store: Arc::clone(&store),
+                house: Arc::clone(&house),
+                clock: Arc::clone(&clock),
+                node: node.clone(),
+                paused: on_hold,
+                status,
+            };
+            let (mut stopped, mut recovered) = (stopped.clone(), recovered.clone());
+            desks.spawn(async move {
+                tokio::select! {
+                    waited = recovered.wait_for(|recovered| *recovered) => if waited.is_err() { return },
+                    _ = stopped.wait_for(|stopped| *stopped) => return,
+                }
+                RelayDesk::new(parts).run(stopped).await;
+            });
+        }
+        let settler = Settler { store: Arc::clone(&store), outcomes: written, house: Arc::clone(&house), benches };
+        let settler = tokio::spawn(settler.run());
+        let keeper = tokio::spawn(Keeper { store, node, pauses, ready, stopped }.run());
+        Self { stop, desks, keeper, settler, house, statuses }
+    }
+
+    /// How delivery stands.
+    pub fn status(&self) -> Status {
+        let relays = self.statuses.iter().map(|status| status.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect();
+        Status { suspended: self.house.is_suspended(), unsettled: self.house.unsettled(), relays }
+    }
+
+    /// Stops claiming, finishes what is on the wire, settles it, gives the rest back, ends. What is still on the wire at the deadline is cut off and settled as
+    /// unknown. Gives whether everything ended in order and every outcome was written.
+    pub async fn stop(mut self, deadline: Duration) -> bool {
+        let until = Instant::now() + deadline;
+        self.stop.send_replace(true);
+        let in_order = timeout_at(until, async { while self.desks.join_next().await.is_some() {} }).await.is_ok();
+        if !in_order {
+            tracing::warn!("the deadline passed, sessions are cut off");
+            self.desks.shutdown().await;
+        }
+        self.keeper.abort();
+        // The settler ends by itself once every bench is gone.
+        let latest = until.max(Instant::now() + LAST_WRITES);
+        let written = timeout_at(latest, &mut self.settler).await.is_ok();
+        if !written {
+            tracing::error!(outcomes = self.house.unsettled(), "outcomes could not be written; their letters may be sent twice");
+            self.settler.abort();
+        }
+        in_order && written
+    }
+}
+
+impl Drop for Postman {
+    fn drop(&mut self) {
+        self.keeper.abort();
+        self.settler.abort();
+    }
+}
+
+/// Recovers at the start; then expires what is too old and watches for the operator's word.
+struct Keeper {
+    store: Arc<dyn Store>,
+    node: String,
+    pauses: Vec<(String, Arc<AtomicBool>, std::sync::Weak<Bench>)>,
+    ready: watch::Sender<bool>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                _ = self.stopped.wait_for(|stopped| *stopped) => return,
+            }
+            self.hear_operator().await;
+            if !*self.ready.borrow() {
+                self.recover().await;
+            }
+            self.expire().await;
+        }
+    }
+
+    async fn recover(&self) {
+        match self.store.recover(&self.node).await {
+            Ok(count) => {
+                if count > 0 {
+                    tracing::info!(items = count, "took back what was leased when this node last ended; some of it may arrive twice");
+                }
+                self.ready.send_replace(true);
+            }
+            Err(error) => tracing::warn!(error = %error, "old leases cannot be taken back yet, delivery waits"),
+        }
+    }
+
+    async fn hear_operator(&self) {
+        let standings = match self.store.relays().await {
+            Ok(standings) => standings,
+            Err(error) => return tracing::debug!(error = %error, "the operator's word cannot be read"),
+        };
+        for (name, paused, bench) in &self.pauses {
+            let wanted = standings.iter().any(|standing| standing.name == *name && standing.paused_at.is_some());
+            if paused.swap(wanted, Ordering::AcqRel) != wanted {
+                tracing::info!(relay = %name, paused = wanted, "the operator's word");
+                if let Some(bench) = bench.upgrade() {
+                    bench.rouse();
+                }
+            }
+        }
+    }
+
+    async fn expire(&self) {
+        loop {
+            match self.store.expire(EXPIRE_AT_ONCE).await {
+                Ok(count) if count >= u64::from(EXPIRE_AT_ONCE) => {}
+                Ok(_) => return,
+                Err(error) => return tracing::debug!(error = %error, "letters cannot be expired now"),
+            }
+        }
+    }
+}

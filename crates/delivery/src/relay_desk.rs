@@ -1,0 +1,375 @@
+//! The desk of one relay: claims what is due, keeps as many sessions as help, holds the relay when it is in trouble, and says so.
+
+use crate::{
+    bench::{Bench, Seat},
+    breaker::{Breaker, Condition},
+    courier::{Courier, RelayTrouble, SessionEnd, TroubleKind},
+    house::House,
+    plan::RelayPlan,
+    postman::RelayStatus,
+};
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tidings_core::{Clock, outbox::Stage, time::later};
+use tidings_store::{Claim, RelayReport, Store};
+use tokio::{
+    sync::watch,
+    task::{JoinError, JoinSet},
+    time::{Instant, sleep_until},
+};
+
+/// How long a lease lasts; prolonged at a third of that.
+const LEASE: Duration = Duration::from_mins(5);
+/// The desk looks for due items at least so often: a hint may be missed, and delays run out silently.
+const POLL: Duration = Duration::from_secs(1);
+/// Bytes of letters leased at a time.
+const CLAIM_BYTES: usize = 8 * 1024 * 1024;
+/// Most items leased at a time.
+const MOST_CLAIMED: u16 = 512;
+/// A batch that is gone sooner doubles the next one, a batch that lasts longer halves it: urgent letters wait behind what is leased already.
+const BATCH_LASTS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
+/// A relay that has too many sessions gets no new one for so long.
+const BUSY_PAUSE: Duration = Duration::from_secs(1);
+
+pub(crate) struct RelayDesk {
+    plan: RelayPlan,
+    courier: Arc<dyn Courier>,
+    bench: Arc<Bench>,
+    store: Arc<dyn Store>,
+    house: Arc<House>,
+    clock: Arc<dyn Clock>,
+    node: String,
+    /// Set by the operator's word.
+    paused: Arc<AtomicBool>,
+    status: Arc<Mutex<RelayStatus>>,
+    breaker: Breaker,
+    sessions: JoinSet<(Seat, SessionEnd)>,
+    /// Sessions begun and not let in yet.
+    starting: usize,
+    /// Sessions allowed now; grows to the limit as the relay answers.
+    cap: u16,
+    ramping: bool,
+    batch: u16,
+    last_full_claim: Option<Instant>,
+    /// Something may be due.
+    hungry: bool,
+    probe_wanted: bool,
+    busy_until: Option<Instant>,
+    seen: (u64, u64),
+    prolong_at: Instant,
+    poll_at: Instant,
+    said: Option<(&'static str, Option<String>)>,
+    next_probe: Option<Instant>,
+}
+
+/// What a desk is made of.
+pub(crate) struct DeskParts {
+    pub(crate) plan: RelayPlan,
+    pub(crate) courier: Arc<dyn Courier>,
+    pub(crate) bench: Arc<Bench>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) house: Arc<House>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) node: String,
+    pub(crate) paused: Arc<AtomicBool>,
+    pub(crate) status: Arc<Mutex<RelayStatus>>,
+}
+
+impl RelayDesk {
+    pub(crate) fn new(parts: DeskParts) -> Self {
+        let DeskParts { plan, courier, bench, store, house, clock, node, paused, status } = parts;
+        let (now, breaker) = (Instant::now(), Breaker::new(plan.breaker.clone()));
+        let batch = smallest_batch(&plan);
+        Self {
+            plan,
+            courier,
+            bench,
+            store,
+            house,
+            clock,
+            node,
+            paused,
+            status,
+            breaker,
+            sessions: JoinSet::new(),
+            starting: 0,
+            cap: 1,
+            ramping: false,
+            batch,
+            last_full_claim: None,
+            hungry: true,
+            probe_wanted: false,
+            busy_until: None,
+            seen: (0, 0),
+            prolong_at: now + LEASE / 3,
+            poll_at: now + POLL,
+            said: None,
+            next_probe: None,
+        }
+    }
+
+    /// Works until told to stop; then ends its sessions in order and gives back what was not sent.
+    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut arrivals = self.store.arrivals();
+        let bench = Arc::clone(&self.bench);
+        self.turn().await;
+        while !*stop.borrow_and_update() {
+            let wake_at = self.next_probe.map_or(self.poll_at, |probe| probe.min(self.poll_at));
+            tokio::select! {
+                biased;
+                _ = stop.changed() => continue,
+                Some(ended) = self.sessions.join_next() => self.session_over(ended),
+                () = bench.attention.notified() => {}
+                changed = arrivals.changed(), if !self.hungry => match changed {
+                    Ok(()) => self.hungry = true,
+                    // The store is closing; its verbs will say so.
+                    Err(_) => sleep_until(wake_at).await,
+                },
+                () = sleep_until(wake_at) => {}
+            }
+            let now = Instant::now();
+            if now >= self.poll_at {
+                self.hungry = true;
+                self.poll_at = now + POLL;
+            }
+            self.turn().await;
+        }
+        self.finish().await;
+    }
+
+    async fn finish(&mut self) {
+        self.bench.set_gate(false);
+        self.bench.return_queued("not sent: this program is shutting down");
+        loop {
+            tokio::select! {
+                ended = self.sessions.join_next() => match ended {
+                    Some(ended) => self.session_over(ended),
+                    None => break,
+                },
+                () = sleep_until(self.prolong_at) => self.prolong().await,
+            }
+        }
+        self.bench.gauges.sessions.set(0.0);
+        self.publish();
+    }
+
+    /// Brings everything in line with what is known now.
+    async fn turn(&mut self) {
+        self.note_answers();
+        if Instant::now() >= self.prolong_at {
+            self.prolong().await;
+        }
+        if self.breaker.probe_if_due(Instant::now()) {
+            (self.cap, self.probe_wanted, self.next_probe, self.hungry) = (1, true, None, true);
+        }
+        let paused = self.paused.load(Ordering::Acquire);
+        let flows = !paused && !matches!(self.breaker.condition(), Condition::Held(..));
+        self.bench.set_gate(flows);
+        if flows {
+            self.claim().await;
+            self.start_sessions();
+        } else if self.bench.view().queued > 0 {
+            let why = self.breaker.reason().map_or_else(|| "the relay is paused".to_owned(), RelayTrouble::sentence);
+            self.bench.return_queued(&format!("not sent: {why}"));
+        }
+        self.say().await;
+        self.publish();
+    }
+
+    /// Ramps up, and ends a probe, on what the relay answered since the last look.
+    fn note_answers(&mut self) {
+        let view = self.bench.view();
+        let (opened, answered) = (view.opened - self.seen.0, view.answered - self.seen.1);
+        self.seen = (view.opened, view.answered);
+        self.starting = self.starting.saturating_sub(usize::try_from(opened).unwrap_or(usize::MAX));
+        let recovered = (opened > 0 && self.breaker.opened()) || (answered > 0 && self.breaker.answered());
+        if recovered {
+            tracing::info!(relay = %self.plan.name, "the relay works again");
+            (self.ramping, self.hungry) = (true, true);
+        }
+        if answered > 0 && self.breaker.is_open() {
+            self.cap = self.cap.saturating_mul(2).min(self.plan.limits.sessions.max(1));
+        }
+        if self.cap >= self.plan.limits.sessions || (view.queued == 0 && view.in_flight == 0 && answered == 0 && self.sessions.is_empty()) {
+            self.ramping = false;
+        }
+    }
+
+    async fn prolong(&mut self) {
+        self.prolong_at = Instant::now() + LEASE / 3;
+        let leases = self.bench.leases();
+        if leases.is_empty() {
+            return;
+        }
+        match self.store.extend(&self.node, &leases, LEASE).await {
+            Ok(lost) => self.bench.forget(&lost),
+            Err(error) => tracing::warn!(relay = %self.plan.name, error = %error, "leases cannot be prolonged"),
+        }
+    }
+
+    async fn claim(&mut self) {
+        let queued = self.bench.view().queued;
+        let wanted = if self.breaker.is_open() { self.batch } else { 1 };
+        if !self.hungry || queued > usize::from(wanted / 2) || !self.house.may_send() {
+            return;
+        }
+        let limit = wanted - u16::try_from(queued).unwrap_or(wanted).min(wanted - 1);
+        let claim = Claim { node: self.node.clone(), relay: self.plan.name.clone(), limit, max_bytes: CLAIM_BYTES, lease: LEASE };
+        match self.store.claim(claim).await {
+            Ok(leases) => {
+                self.hungry = leases.len() >= usize::from(limit);
+                if self.hungry && self.breaker.is_open() {
+                    self.adapt_batch();
+                }
+                if !leases.is_empty() {
+                    self.bench.put(leases, usize::from(self.batch / 2));
+                }
+            }
+            Err(error) => {
+                self.hungry = false;
+                tracing::warn!(relay = %self.plan.name, error = %error, "due letters cannot be claimed; trying again");
+            }
+        }
+    }
+
+    fn adapt_batch(&mut self) {
+        let now = Instant::now();
+        if let Some(lasted) = self.last_full_claim.replace(now).map(|last| now - last) {
+            if lasted < BATCH_LASTS.0 {
+                self.batch = self.batch.saturating_mul(2).min(MOST_CLAIMED);
+            } else if lasted > BATCH_LASTS.1 {
+                self.batch = (self.batch / 2).max(smallest_batch(&self.plan));
+            }
+        }
+    }
+
+    fn start_sessions(&mut self) {
+        let now = Instant::now();
+        if self.busy_until.is_some_and(|until| now < until) && !self.sessions.is_empty() {
+            return;
+        }
+        loop {
+            let view = self.bench.view();
+            let probe = std::mem::take(&mut self.probe_wanted) && self.sessions.is_empty();
+            let needed = view.queued > view.idle + self.starting && self.house.may_send();
+            if !(probe || needed) || self.sessions.len() >= usize::from(self.cap) {
+                return;
+            }
+            let (courier, mut seat) = (Arc::clone(&self.courier), Seat::at(Arc::clone(&self.bench)));
+            self.starting += 1;
+            self.sessions.spawn(async move {
+                let end = courier.session(&mut seat).await;
+                (seat, end)
+            });
+            #[expect(clippy::cast_precision_loss, reason = "sessions are few")]
+            self.bench.gauges.sessions.set(self.sessions.len() as f64);
+        }
+    }
+
+    fn session_over(&mut self, ended: Result<(Seat, SessionEnd), JoinError>) {
+        #[expect(clippy::cast_precision_loss, reason = "sessions are few")]
+        self.bench.gauges.sessions.set(self.sessions.len() as f64);
+        self.note_answers();
+        let (seat, end) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                tracing::error!(relay = %self.plan.name, error = %error, "a session broke off");
+                self.starting = self.starting.min(self.sessions.len());
+                return self.hold(RelayTrouble::new(TroubleKind::Protocol, Stage::Connect, "a session broke off inside this program"));
+            }
+        };
+        if !seat.was_opened {
+            self.starting = self.starting.saturating_sub(1);
+        }
+        match end {
+            SessionEnd::Trouble(trouble) => {
+                if matches!(trouble.stage, Stage::Data | Stage::Content)
+                    && matches!(trouble.kind, TroubleKind::Unreachable | TroubleKind::Protocol)
+                    && let Some(item) = seat.returned
+                {
+                    self.bench.strike(item);
+                }
+                self.trouble(trouble);
+            }
+            SessionEnd::Done if seat.taken == 0 && !seat.dismissed && self.bench.view().queued > 0 => {
+                self.trouble(RelayTrouble::new(TroubleKind::Busy, Stage::Mail, "the relay closed the session before a letter was sent"));
+            }
+            SessionEnd::Done | SessionEnd::Limit => self.hungry = true,
+        }
+    }
+
+    /// One session too many is not yet a relay that is down.
+    fn trouble(&mut self, trouble: RelayTrouble) {
+        if trouble.kind == TroubleKind::Busy && !self.sessions.is_empty() && self.breaker.is_open() {
+            self.cap = u16::try_from(self.sessions.len()).unwrap_or(u16::MAX).min(self.cap).max(1);
+            self.busy_until = Some(Instant::now() + BUSY_PAUSE);
+            tracing::info!(relay = %self.plan.name, smtp.stage = %trouble.stage, reply = %trouble.what, sessions = self.cap, "the relay is busy, fewer sessions");
+            return;
+        }
+        self.hold(trouble);
+    }
+
+    fn hold(&mut self, trouble: RelayTrouble) {
+        if matches!(self.breaker.condition(), Condition::Held(..)) {
+            // The other sessions of a relay that went down tell the same news.
+            return;
+        }
+        let sentence = trouble.sentence();
+        let (stage, kind) = (trouble.stage, trouble.kind);
+        let delay = self.breaker.hold(trouble, Instant::now(), self.bench.roll());
+        self.next_probe = Some(Instant::now() + delay);
+        self.bench.set_gate(false);
+        self.cap = 1;
+        let delay_s = delay.as_secs_f64();
+        if kind.needs_a_person() {
+            tracing::error!(relay = %self.plan.name, smtp.stage = %stage, trouble.kind = kind.as_str(), reason = %sentence, next_probe_s = delay_s, "relay held");
+        } else {
+            tracing::warn!(relay = %self.plan.name, smtp.stage = %stage, trouble.kind = kind.as_str(), reason = %sentence, next_probe_s = delay_s, "relay held");
+        }
+    }
+
+    fn condition(&self) -> &'static str {
+        match self.breaker.condition() {
+            Condition::Held(..) | Condition::Probing(_) => "held",
+            Condition::Open if self.ramping => "ramping",
+            Condition::Open => "open",
+        }
+    }
+
+    /// Tells the other processes through the store, when there is something new.
+    async fn say(&mut self) {
+        let condition = self.condition();
+        let reason = self.breaker.reason().map(RelayTrouble::sentence);
+        if matches!(self.breaker.condition(), Condition::Probing(_)) {
+            return;
+        }
+        let next_probe_at = self.next_probe.map(|at| later(self.clock.now(), at.saturating_duration_since(Instant::now())));
+        let key = (condition, reason.clone().map(|reason| format!("{reason} {:?}", self.next_probe)));
+        if self.said.as_ref() == Some(&key) {
+            return;
+        }
+        self.bench.gauges.held.set(if condition == "held" { 1.0 } else { 0.0 });
+        match self.store.report_relay(&self.plan.name, RelayReport { condition, reason, next_probe_at }).await {
+            Ok(()) => self.said = Some(key),
+            Err(error) => tracing::debug!(relay = %self.plan.name, error = %error, "the relay's condition cannot be noted"),
+        }
+    }
+
+    fn publish(&self) {
+        let view = self.bench.view();
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.condition = self.condition();
+        status.reason = self.breaker.reason().map(RelayTrouble::sentence);
+        status.paused = self.paused.load(Ordering::Acquire);
+        (status.sessions, status.leased) = (self.sessions.len(), view.queued + view.in_flight);
+    }
+}
+
+fn smallest_batch(plan: &RelayPlan) -> u16 {
+    plan.limits.sessions.saturating_mul(2).clamp(2, MOST_CLAIMED)
+}

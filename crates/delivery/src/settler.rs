@@ -1,0 +1,68 @@
+//! Writes outcomes in groups, and stops delivery while that fails: a letter sent whose outcome cannot be written is sent again one day.
+
+use crate::{bench::Bench, house::House};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+use tidings_core::outbox::Settlement;
+use tidings_store::{Settled, Store};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+/// Outcomes written in one verb.
+const GROUP: usize = 512;
+/// Between tries when the database cannot be written: the first delay and the longest.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+pub(crate) struct Settler {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) outcomes: UnboundedReceiver<Settlement>,
+    pub(crate) house: Arc<House>,
+    pub(crate) benches: Vec<Weak<Bench>>,
+}
+
+impl Settler {
+    /// Works until every desk is gone and everything is written.
+    pub(crate) async fn run(mut self) {
+        let mut group = Vec::with_capacity(GROUP);
+        while self.outcomes.recv_many(&mut group, GROUP).await > 0 {
+            self.write(&group).await;
+            let before = self.house.outcomes_written(group.len());
+            if self.house.suspend(false) {
+                tracing::info!("outcomes can be written again, delivery goes on");
+                self.rouse();
+            } else if House::was_full(before) {
+                self.rouse();
+            }
+            group.clear();
+        }
+    }
+
+    fn rouse(&self) {
+        for bench in self.benches.iter().filter_map(Weak::upgrade) {
+            bench.rouse();
+        }
+    }
+
+    async fn write(&self, group: &[Settlement]) {
+        let mut delay = RETRY.0;
+        loop {
+            match self.store.settle(group.to_vec()).await {
+                Ok(written) => {
+                    for (settlement, _) in group.iter().zip(&written).filter(|(_, settled)| **settled == Settled::Stale) {
+                        tracing::warn!(outbox.item = %settlement.id, outbox.outcome = settlement.what, "the lease was lost before the outcome was written; another attempt may follow");
+                        metrics::counter!("tidings_stale_outcomes_total").increment(1);
+                    }
+                    return;
+                }
+                Err(error) => {
+                    if self.house.suspend(true) {
+                        tracing::error!(error = %error, outcomes = group.len(), "outcomes cannot be written, delivery stops until they can");
+                    }
+                    tokio::time::sleep(delay).await;
+                    delay = (delay * 2).min(RETRY.1);
+                }
+            }
+        }
+    }
+}

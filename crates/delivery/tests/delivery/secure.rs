@@ -1,0 +1,216 @@
+//! Encryption and sign-in against the mail sink with certificates made here.
+
+use crate::sessions::{Batch, deliver, plan, short_end};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::{
+    ServerConfig,
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+};
+use std::sync::Arc;
+use tidings_core::Clock;
+use tidings_delivery::{
+    Secret,
+    courier::SessionEnd,
+    plan::{AuthMechanism, AuthPlan, RelayPlan, SmtpPlan, TlsMin, TlsMode, Way},
+    probe,
+};
+use tidings_sink::{Extensions, Mechanism, Sink, SinkOptions};
+
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: Vec<u8>,
+}
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let pem = params.self_signed(&key).unwrap().pem().into_bytes();
+    Authority { issuer: Issuer::new(params, key), pem }
+}
+
+impl Authority {
+    /// A server with a certificate for `name`, valid until the end of the year `until`.
+    fn server(&self, name: &str, until: i32) -> Arc<ServerConfig> {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.not_after = date_time_ymd(until, 12, 31);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        Arc::new(builder.with_single_cert(vec![certificate.der().clone()], key).unwrap())
+    }
+}
+
+async fn sink(options: SinkOptions) -> Sink {
+    Sink::listen("127.0.0.1:0".parse().unwrap(), options).await.unwrap()
+}
+
+fn secure(sink: &Sink, tls: TlsMode, authority: &Authority) -> SmtpPlan {
+    SmtpPlan { host: "localhost".to_owned(), tls, ca_pem: Some(authority.pem.clone()), ..plan(sink.addr()) }
+}
+
+fn trouble(end: &SessionEnd) -> String {
+    match end {
+        SessionEnd::Trouble(trouble) => trouble.sentence(),
+        other => panic!("no trouble: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn letters_travel_encrypted_in_every_mode_that_asks_for_it() {
+    let authority = authority();
+    for (mode, implicit) in [(TlsMode::StartTls, false), (TlsMode::StartTlsWhenAvailable, false), (TlsMode::Auto, false), (TlsMode::Implicit, true)] {
+        for min in [TlsMin::V1_2, TlsMin::V1_3] {
+            let tls = Some(authority.server("localhost", 4000));
+            let sink = sink(SinkOptions { tls, implicit_tls: implicit, ..SinkOptions::default() }).await;
+            let mut batch = Batch::letters(20);
+            let end = deliver(SmtpPlan { tls_min: min, ..secure(&sink, mode, &authority) }, &mut batch).await;
+            assert_eq!(end, SessionEnd::Done, "{mode:?}");
+            assert_eq!(sink.count(), 20);
+            assert!(sink.letters().iter().all(|letter| letter.tls), "{mode:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn required_encryption_is_never_given_up() {
+    let authority = authority();
+    let plain = sink(SinkOptions::default()).await;
+    let mut batch = Batch::letters(1);
+    let end = deliver(secure(&plain, TlsMode::StartTls, &authority), &mut batch).await;
+    assert_eq!(short_end(&end), "tls tls");
+    assert!(trouble(&end).contains("offers no STARTTLS"), "{end:?}");
+    // Offered and broken is not the same as not offered.
+    let wrong = sink(SinkOptions { tls: Some(authority.server("elsewhere.example.org", 4000)), ..SinkOptions::default() }).await;
+    let end = deliver(secure(&wrong, TlsMode::StartTlsWhenAvailable, &authority), &mut batch).await;
+    assert_eq!(short_end(&end), "tls tls");
+    assert_eq!((plain.count(), wrong.count(), batch.loads.len()), (0, 0, 1));
+    // Only where it may, a session stays in clear text.
+    deliver(secure(&plain, TlsMode::StartTlsWhenAvailable, &authority), &mut batch).await;
+    assert_eq!(plain.count(), 1);
+}
+
+#[tokio::test]
+async fn a_bad_certificate_is_explained_to_an_administrator() {
+    let (ours, theirs) = (authority(), authority());
+    for (server, words) in [
+        (ours.server("localhost", 2001), ["expired on 2001-12-31", "renew"]),
+        (ours.server("mail.example.org", 4000), ["made out to", "not to localhost"]),
+        (theirs.server("localhost", 4000), ["not trusted here", "ca_file"]),
+    ] {
+        let sink = sink(SinkOptions { tls: Some(server), implicit_tls: true, ..SinkOptions::default() }).await;
+        let mut batch = Batch::letters(1);
+        let end = deliver(secure(&sink, TlsMode::Implicit, &ours), &mut batch).await;
+        assert_eq!(short_end(&end), "tls tls");
+        let sentence = trouble(&end);
+        assert!(words.iter().all(|word| sentence.contains(word)), "{sentence}");
+        assert_eq!((sink.count(), batch.loads.len()), (0, 1));
+    }
+}
+
+#[tokio::test]
+async fn the_name_that_the_certificate_carries_is_told() {
+    let ours = authority();
+    let sink = sink(SinkOptions { tls: Some(ours.server("mail.example.org", 4000)), implicit_tls: true, ..SinkOptions::default() }).await;
+    let sentence = trouble(&deliver(secure(&sink, TlsMode::Implicit, &ours), &mut Batch::letters(1)).await);
+    assert!(sentence.contains("mail.example.org"), "{sentence}");
+}
+
+#[tokio::test]
+async fn tls_towards_a_port_that_speaks_clear_text_is_explained() {
+    let ours = authority();
+    let sink = sink(SinkOptions::default()).await;
+    let end = deliver(secure(&sink, TlsMode::Implicit, &ours), &mut Batch::letters(1)).await;
+    assert!(trouble(&end).contains("starttls"), "{end:?}");
+}
+
+fn with_users(mechanisms: Vec<Mechanism>, tls: Option<Arc<ServerConfig>>) -> SinkOptions {
+    let users = [("ada".to_owned(), "s3cret ü".to_owned())].into();
+    SinkOptions { users, mechanisms, tls, require_auth: true, ..SinkOptions::default() }
+}
+
+fn signed_in(plan: SmtpPlan, password: &str, change: impl FnOnce(AuthPlan) -> AuthPlan) -> SmtpPlan {
+    let auth = AuthPlan::new("ada", Secret::new(password), &plan.host, plan.port, plan.tls);
+    SmtpPlan { auth: Some(change(auth)), ..plan }
+}
+
+#[tokio::test]
+async fn plain_and_login_sign_in_with_what_is_offered() {
+    let ours = authority();
+    for (offered, wanted) in [
+        (vec![Mechanism::Plain, Mechanism::Login], AuthMechanism::Auto),
+        (vec![Mechanism::Login], AuthMechanism::Auto),
+        (vec![Mechanism::Plain, Mechanism::Login], AuthMechanism::Login),
+        (vec![Mechanism::Plain], AuthMechanism::Plain),
+    ] {
+        let sink = sink(with_users(offered, Some(ours.server("localhost", 4000)))).await;
+        let plan = signed_in(secure(&sink, TlsMode::StartTls, &ours), "s3cret ü", |auth| auth.mechanism(wanted));
+        let end = deliver(plan, &mut Batch::letters(3)).await;
+        assert_eq!(end, SessionEnd::Done);
+        assert!(sink.letters().iter().all(|letter| letter.user.as_deref() == Some("ada")));
+        assert_eq!(sink.count(), 3);
+    }
+}
+
+#[tokio::test]
+async fn a_long_password_is_sent_in_a_second_step() {
+    let long = "p".repeat(600);
+    let users = [("ada".to_owned(), long.clone())].into();
+    let sink = sink(SinkOptions { users, require_auth: true, ..SinkOptions::default() }).await;
+    let plan = signed_in(plan(sink.addr()), &long, |auth| auth.allow_cleartext(true).mechanism(AuthMechanism::Plain));
+    deliver(plan, &mut Batch::letters(1)).await;
+    assert_eq!(sink.count(), 1);
+}
+
+#[tokio::test]
+async fn a_password_is_not_sent_readable_unless_allowed_by_name() {
+    let sink = sink(with_users(vec![Mechanism::Plain], None)).await;
+    let end = deliver(signed_in(plan(sink.addr()), "s3cret ü", |auth| auth), &mut Batch::letters(1)).await;
+    assert_eq!(short_end(&end), "configuration auth");
+    assert!(trouble(&end).contains("allow_cleartext"), "{end:?}");
+    assert_eq!(sink.statistics().failed_sign_ins, 0, "it was not even tried");
+    let end = deliver(signed_in(plan(sink.addr()), "s3cret ü", |auth| auth.allow_cleartext(true)), &mut Batch::letters(1)).await;
+    assert_eq!((end, sink.count()), (SessionEnd::Done, 1));
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_the_relays_trouble_and_stands_in_no_text() {
+    let ours = authority();
+    let sink = sink(with_users(vec![Mechanism::Plain, Mechanism::Login], Some(ours.server("localhost", 4000)))).await;
+    for mechanism in [AuthMechanism::Plain, AuthMechanism::Login] {
+        let plan = signed_in(secure(&sink, TlsMode::StartTls, &ours), "hunter2", |auth| auth.mechanism(mechanism));
+        assert!(!format!("{plan:?}").contains("hunter2"));
+        let relay = RelayPlan::new("main", Way::Smtp(plan.clone()));
+        let mut batch = Batch::letters(1);
+        let end = deliver(plan, &mut batch).await;
+        assert_eq!((short_end(&end).as_str(), batch.loads.len()), ("auth auth", 1));
+        let clock: Arc<dyn Clock> = Arc::new(tidings_core::testing::FixedClock::at("2026-11-21T09:00:00Z"));
+        let (trouble, dialogue) = probe(&relay, &clock).await.unwrap_err();
+        let text = format!("{trouble:?}\n{dialogue}");
+        assert!(text.contains("535") && text.contains("password"), "{text}");
+        // Neither readable nor in the form it has on the wire.
+        for secret in ["hunter2", "aHVudGVyMg", "AGFkYQBodW50ZXIy"] {
+            assert!(!text.contains(secret), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn credentials_do_not_travel_to_another_relay() {
+    let sink = sink(with_users(vec![Mechanism::Plain], None)).await;
+    let plan = plan(sink.addr());
+    let auth = AuthPlan::new("ada", Secret::new("s3cret ü"), "other.example.org", plan.port, plan.tls).allow_cleartext(true);
+    let end = deliver(SmtpPlan { auth: Some(auth), ..plan }, &mut Batch::letters(1)).await;
+    assert_eq!(short_end(&end), "configuration auth");
+    assert_eq!(sink.count(), 0);
+}
+
+#[tokio::test]
+async fn a_relay_without_sign_in_is_a_matter_of_configuration() {
+    let extensions = Extensions { auth: false, ..Extensions::ALL };
+    let sink = sink(SinkOptions { extensions, ..SinkOptions::default() }).await;
+    let end = deliver(signed_in(plan(sink.addr()), "x", |auth| auth.allow_cleartext(true)), &mut Batch::letters(1)).await;
+    assert!(trouble(&end).contains("offers no sign-in"), "{end:?}");
+}

@@ -1,0 +1,49 @@
+//! What can go wrong between the house and its database.
+
+use std::path::PathBuf;
+
+/// Why a verb of the store did not happen. Nothing is half done: a verb that fails has changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk is full or nearly so; intake pauses, settling goes on as long as it can.
+    #[error("the disk of {path} is nearly full: {free_bytes} bytes free, {needed_bytes} needed")]
+    Full {
+        /// The database's folder.
+        path: PathBuf,
+        /// What is left.
+        free_bytes: u64,
+        /// What has to be left for intake to go on.
+        needed_bytes: u64,
+    },
+    /// The database cannot be reached or written now; trying again may help.
+    #[error("the database cannot be used: {0}")]
+    Unavailable(String),
+    /// Another `tidings serve` works on this database.
+    #[error("another tidings serve is working on {0}")]
+    InUse(PathBuf),
+    /// The database was written by a newer version.
+    #[error("the database {path} has schema {found}, made by a newer tidings; this one knows up to {known}")]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The newest this version knows.
+        known: i64,
+    },
+    /// The key for sensitive letters is missing, malformed, readable by others, or not the one they were encrypted with.
+    #[error("the key for sensitive letters: {0}")]
+    Key(String),
+    /// What was read from the database makes no sense: table, row and column.
+    #[error("the database holds something that cannot be: {0}")]
+    Corrupt(String),
+    /// Opening failed.
+    #[error("cannot open the database {path}")]
+    Open {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}

@@ -1,0 +1,16 @@
+//! The only room that speaks SQL. One verb is one transaction, and what a verb has answered is on disk.
+//!
+//! [`Store`] is the contract; [`open()`] chooses the database by its URL. Deliberately not here: what follows from an outcome (`tidings_core::outbox::settle`)
+//! and when to claim (`delivery`).
+
+pub mod error;
+pub mod open;
+pub mod seal;
+mod sqlite;
+pub mod store;
+
+pub use error::StoreError;
+pub use open::{OpenOptions, ServeLock, database_path, lock_exclusive, open};
+pub use seal::SealKey;
+pub use sqlite::{FreeSpace, SqliteStore, Tuning};
+pub use store::*;

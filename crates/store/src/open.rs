@@ -1,0 +1,125 @@
+//! Chooses a database by its URL, and lets only one `tidings serve` work on it.
+
+use crate::{error::StoreError, seal::SealKey, sqlite::SqliteStore, sqlite::Tuning, store::Store};
+use rustix::fs::FlockOperation;
+use std::{
+    fs,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tidings_core::Clock;
+
+/// What opening a database needs.
+pub struct OpenOptions {
+    /// `sqlite:` and a path, absolute or relative to `data_dir`.
+    pub url: String,
+    /// The folder of the house's own files; made if it is not there.
+    pub data_dir: PathBuf,
+    /// The key for sensitive letters.
+    pub key: SealKey,
+    /// Tells the time of leases and acceptances.
+    pub clock: Arc<dyn Clock>,
+    /// Intake pauses while the database's disk has fewer free bytes than this.
+    pub min_free_bytes: u64,
+}
+
+/// Opens the database, making it or bringing it up to date if need be.
+///
+/// # Errors
+/// [`StoreError::Open`] if the URL, the folder or the file cannot be used, [`StoreError::Newer`] if a newer version wrote it, [`StoreError::Key`] if the key is
+/// not the one it was made with, [`StoreError::Unavailable`] if another process keeps it locked.
+pub async fn open(options: OpenOptions) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(SqliteStore::open(options, Tuning::default()).await?)
+}
+
+/// The path of the database that a URL names.
+///
+/// # Errors
+/// [`StoreError::Open`] if the URL names none that this version can use.
+pub fn database_path(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError> {
+    let refuse = |why: &str| StoreError::Open { path: PathBuf::from(without_secrets(url)), source: why.into() };
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        return Err(refuse("PostgreSQL is not supported by this version"));
+    }
+    let path = url.strip_prefix("sqlite:").ok_or_else(|| refuse("the URL of a database begins with sqlite:"))?;
+    // `sqlite:///srv/tidings.db` is what other programs write for an absolute path.
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() || path.starts_with(':') || path.ends_with('/') {
+        return Err(refuse("the URL of an SQLite database names a file: sqlite:tidings.db"));
+    }
+    Ok(data_dir.join(path))
+}
+
+/// A URL without the user and password that it may hold.
+fn without_secrets(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://***@{rest}"),
+        _ => url.to_owned(),
+    }
+}
+
+/// Held while `tidings serve` works on a database; given back when dropped, and by the system when the process dies.
+#[derive(Debug)]
+pub struct ServeLock {
+    _file: fs::File,
+}
+
+/// Takes the lock that only `tidings serve` takes. Commands of other processes work on the same database meanwhile and do not ask for it.
+///
+/// The lock is on a file beside the database, not on the database: closing a second handle of that would drop SQLite's own locks (POSIX advisory locks are
+/// given back when any handle of the file is closed).
+///
+/// # Errors
+/// [`StoreError::InUse`] if another process holds it, [`StoreError::Open`] if the lock file cannot be made.
+pub fn lock_exclusive(database: &Path) -> Result<ServeLock, StoreError> {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".lock");
+    let path = PathBuf::from(path);
+    let failed = |error: std::io::Error| StoreError::Open { path: path.clone(), source: error.into() };
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).map_err(failed)?;
+    }
+    let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(ServeLock { _file: file }),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse(database.to_owned())),
+        Err(error) => Err(failed(error.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(url: &str) -> String {
+        let error = database_path(url, Path::new("/data")).unwrap_err();
+        format!("{error}: {}", std::error::Error::source(&error).unwrap())
+    }
+
+    #[test]
+    fn a_url_names_a_file_in_the_data_folder_or_anywhere() {
+        assert_eq!(database_path("sqlite:tidings.db", Path::new("/data")).unwrap(), Path::new("/data/tidings.db"));
+        assert_eq!(database_path("sqlite:/srv/t.db", Path::new("/data")).unwrap(), Path::new("/srv/t.db"));
+        assert_eq!(database_path("sqlite:///srv/t.db", Path::new("/data")).unwrap(), Path::new("/srv/t.db"));
+    }
+
+    #[test]
+    fn other_urls_are_refused_by_name_and_without_their_password() {
+        let error = refusal("postgres://tidings:hunter2@db.example.org/tidings");
+        assert!(error.contains("PostgreSQL is not supported by this version") && !error.contains("hunter2"), "{error}");
+        assert!(refusal("mysql:x").contains("begins with sqlite:"));
+        assert!(refusal("sqlite:").contains("names a file"));
+        assert!(refusal("sqlite::memory:").contains("names a file"));
+    }
+
+    #[test]
+    fn only_one_serve_works_on_a_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = folder.path().join("tidings.db");
+        let lock = lock_exclusive(&database).unwrap();
+        assert!(matches!(lock_exclusive(&database), Err(StoreError::InUse(path)) if path == database));
+        drop(lock);
+        lock_exclusive(&database).unwrap();
+    }
+}

@@ -1,0 +1,209 @@
+//! The house's database on SQLite: one writer with group commit, readers beside it, a write-ahead log flushed at every commit.
+
+mod accept;
+mod act;
+mod claim;
+mod connect;
+mod fault;
+mod filter;
+mod read;
+mod reader;
+mod relays;
+mod settle;
+mod space;
+mod tokens;
+mod words;
+mod work;
+mod writer;
+
+pub use space::FreeSpace;
+
+use crate::{
+    error::StoreError,
+    open::{OpenOptions, database_path},
+    seal::SealKey,
+    store::{
+        Acceptance, Accepted, Acted, Action, Claim, Depth, EventRecord, Filter, ItemDetail, ItemRow, Lease, Page, RelayReport,
+        RelayStanding, Settled, Store, TokenRecord,
+    },
+};
+use async_trait::async_trait;
+use reader::Readers;
+use space::Space;
+use std::{path::Path, sync::Arc, time::Duration};
+use tidings_core::{Id, outbox::Settlement};
+use tokio::sync::watch;
+use writer::{Supplies, Way, Writer};
+
+/// How many connections read.
+const READERS: usize = 2;
+
+/// About what an item costs to move, in bytes of a group.
+const ITEM_BYTES: usize = 400;
+
+/// What tests change: a disk that is full, slow or small. The default is the real disk.
+#[derive(Clone, Default)]
+pub struct Tuning {
+    /// Asked for the free space in place of the file system.
+    pub free_space: Option<FreeSpace>,
+    /// Waited for before each commit, as a disk with slow flushes would have it.
+    pub flush_delay: Duration,
+    /// The largest size of the database in pages; beyond it SQLite says that the disk is full.
+    pub page_limit: Option<u32>,
+}
+
+/// The house's database in an SQLite file.
+pub struct SqliteStore {
+    // Readers first: the connection closed last, the writer's, folds the log back into the file.
+    readers: Readers,
+    writer: Writer,
+    key: SealKey,
+    space: Arc<Space>,
+    arrivals: watch::Sender<u64>,
+}
+
+impl SqliteStore {
+    /// Opens the database, making it or bringing it up to date if need be.
+    ///
+    /// # Errors
+    /// As [`crate::open()`].
+    pub async fn open(options: OpenOptions, tuning: Tuning) -> Result<Arc<Self>, StoreError> {
+        let opened = tokio::task::spawn_blocking(move || Self::open_now(options, tuning)).await;
+        opened.map_err(|error| StoreError::Unavailable(format!("opening was broken off: {error}")))?.map(Arc::new)
+    }
+
+    fn open_now(options: OpenOptions, tuning: Tuning) -> Result<Self, StoreError> {
+        let OpenOptions { url, data_dir, key, clock, min_free_bytes } = options;
+        let path = database_path(&url, &data_dir)?;
+        let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
+        let space = Arc::new(Space::watch(folder, min_free_bytes, tuning.free_space));
+        let writing = connect::writer(&path, &key, tuning.page_limit)?;
+        let reading = (0..READERS).map(|_| connect::reader(&path)).collect::<Result<_, _>>()?;
+        let arrivals = watch::Sender::new(0);
+        let supplies =
+            Supplies { key: key.clone(), clock, space: space.clone(), arrivals: arrivals.clone(), flush_delay: tuning.flush_delay };
+        let readers = Readers::start(reading, space.clone())?;
+        let writer = Writer::start(writing, supplies)?;
+        tracing::info!(store.path = %path.display(), "the database is open");
+        Ok(Self { readers, writer, key, space, arrivals })
+    }
+
+    /// How many transactions have been committed to disk since opening.
+    pub fn commits(&self) -> u64 {
+        self.writer.commits()
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn accept(&self, batch: Vec<Acceptance>) -> Result<Vec<Accepted>, StoreError> {
+        self.space.check()?;
+        let batch = accept::seal(batch, &self.key)?;
+        let bytes = accept::bytes(&batch);
+        self.writer.ask(Way::In, bytes, move |work| accept::accept(work, &batch)).await
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
+        let bytes = usize::from(claim.limit) * ITEM_BYTES;
+        self.writer.ask(Way::On, bytes, move |work| claim::claim(work, &claim)).await
+    }
+
+    async fn extend(&self, node: &str, leases: &[(Id, i64)], lease: Duration) -> Result<Vec<Id>, StoreError> {
+        let (node, leases) = (node.to_owned(), leases.to_vec());
+        self.writer.ask(Way::On, leases.len() * ITEM_BYTES, move |work| claim::extend(work, &node, &leases, lease)).await
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
+        self.writer.ask(Way::On, settlements.len() * ITEM_BYTES, move |work| settle::settle(work, &settlements)).await
+    }
+
+    async fn recover(&self, node: &str) -> Result<u64, StoreError> {
+        let node = node.to_owned();
+        self.writer.ask(Way::On, ITEM_BYTES, move |work| claim::recover(work, &node)).await
+    }
+
+    async fn expire(&self, limit: u32) -> Result<u64, StoreError> {
+        self.writer.ask(Way::On, ITEM_BYTES, move |work| settle::expire(work, limit)).await
+    }
+
+    async fn items(&self, filter: Filter, before: Option<Id>, limit: u16) -> Result<Page<ItemRow>, StoreError> {
+        self.readers.ask(move |db| read::items(db, &filter, before, limit)).await
+    }
+
+    async fn item(&self, id: Id) -> Result<Option<ItemDetail>, StoreError> {
+        self.readers.ask(move |db| read::item(db, id)).await
+    }
+
+    async fn letter(&self, item: Id) -> Result<Option<Vec<u8>>, StoreError> {
+        self.readers.ask(move |db| read::letter(db, item)).await
+    }
+
+    /// In steps of [`act::STEP`] items, each a transaction; items that come later than the call are left alone. Should a step fail, those before it stay done,
+    /// and doing it again does the rest.
+    async fn act(&self, action: Action, filter: Filter, by: &str) -> Result<Acted, StoreError> {
+        let last = match filter.id {
+            Some(id) => id.number(),
+            None => self.readers.ask(read::names).await?.0.map_or(0, Id::number),
+        };
+        let mut acted = Acted { changed: 0, skipped: 0 };
+        let mut after = i64::MIN;
+        loop {
+            let (filter, by) = (filter.clone(), by.to_owned());
+            let step = self.writer.ask(Way::On, ITEM_BYTES, move |work| act::act(work, action, &filter, &by, after, last)).await?;
+            acted.changed += step.acted.changed;
+            acted.skipped += step.acted.skipped;
+            match step.next {
+                Some(next) => after = next,
+                None => return Ok(acted),
+            }
+        }
+    }
+
+    async fn event(&self, id: Id) -> Result<Option<EventRecord>, StoreError> {
+        self.readers.ask(move |db| read::event(db, id)).await
+    }
+
+    async fn depths(&self) -> Result<Vec<Depth>, StoreError> {
+        self.readers.ask(read::depths).await
+    }
+
+    async fn relays(&self) -> Result<Vec<RelayStanding>, StoreError> {
+        self.readers.ask(relays::all).await
+    }
+
+    async fn pause_relay(&self, name: &str, paused: bool, by: &str) -> Result<(), StoreError> {
+        let (name, by) = (name.to_owned(), by.to_owned());
+        self.writer.ask(Way::On, ITEM_BYTES, move |work| relays::pause(work, &name, paused, &by)).await
+    }
+
+    async fn report_relay(&self, name: &str, report: RelayReport) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.writer.ask(Way::On, ITEM_BYTES, move |work| relays::report(work, &name, &report)).await
+    }
+
+    async fn add_token(&self, token: TokenRecord) -> Result<(), StoreError> {
+        self.writer.ask(Way::On, ITEM_BYTES, move |work| tokens::add(work, &token)).await
+    }
+
+    async fn find_token(&self, digest: [u8; 32]) -> Result<Option<TokenRecord>, StoreError> {
+        self.readers.ask(move |db| tokens::find(db, digest)).await
+    }
+
+    async fn names(&self) -> Result<(Option<Id>, String), StoreError> {
+        self.readers.ask(read::names).await
+    }
+
+    fn arrivals(&self) -> watch::Receiver<u64> {
+        self.arrivals.subscribe()
+    }
+
+    /// Writes a mark and waits until it is on disk: the same way that every verb goes.
+    async fn ready(&self) -> Result<(), StoreError> {
+        let mark = |work: &mut work::Work<'_>| {
+            let sql = "INSERT OR REPLACE INTO meta (name, value) VALUES ('ready_at', CAST(?1 AS BLOB))";
+            work.db.prepare_cached(sql)?.execute([work.now_ms()])?;
+            Ok(())
+        };
+        self.writer.ask(Way::On, ITEM_BYTES, mark).await
+    }
+}

@@ -1,0 +1,175 @@
+//! Accept: events with everything they caused, all of a batch or nothing.
+
+use crate::{
+    error::StoreError,
+    seal::{Place, SealKey, wipe},
+    sqlite::{
+        fault::Fault,
+        work::{HAS_SECRET, Line, SENSITIVE, Work, recipient_hash},
+    },
+    store::{Acceptance, Accepted},
+};
+use rusqlite::{OptionalExtension, params};
+use std::time::Duration;
+use tidings_core::{
+    Id,
+    outbox::{Item, Letter, Role, State},
+    time::later,
+};
+
+/// How long an item that is born claimed stays with its sender.
+const BORN_CLAIMED_FOR: Duration = Duration::from_secs(15 * 60);
+
+/// An acceptance whose secrets are already sealed, ready for the writer.
+pub(crate) struct Sealed(Acceptance);
+
+/// Encrypts what must not be read from the disk. Done by the caller's task, not by the writer: it costs more than the write.
+pub(crate) fn seal(mut batch: Vec<Acceptance>, key: &SealKey) -> Result<Vec<Sealed>, StoreError> {
+    for acceptance in &mut batch {
+        for letter in acceptance.letters.iter_mut().filter(|letter| letter.sensitive) {
+            let sealed = key.seal(Place::Letter(letter.id.number()), &letter.bytes)?;
+            wipe(&mut letter.bytes);
+            letter.bytes = sealed;
+        }
+        if let Some(mut secrets) = acceptance.secrets.take() {
+            if !acceptance.items.is_empty() {
+                acceptance.secrets = Some(key.seal(Place::EventSecret(acceptance.id.number()), &secrets)?);
+            }
+            wipe(&mut secrets);
+        }
+    }
+    Ok(batch.into_iter().map(Sealed).collect())
+}
+
+/// About how much a batch writes.
+pub(crate) fn bytes(batch: &[Sealed]) -> usize {
+    let one = |Sealed(a): &Sealed| {
+        a.data.len() + a.trace.len() + a.letters.iter().map(|letter| letter.bytes.len() + 200).sum::<usize>() + a.items.len() * 400 + 200
+    };
+    batch.iter().map(one).sum()
+}
+
+/// The verb.
+pub(crate) fn accept(work: &mut Work<'_>, batch: &[Sealed]) -> Result<Vec<Accepted>, Fault> {
+    batch.iter().map(|Sealed(acceptance)| one(work, acceptance)).collect()
+}
+
+fn one(work: &mut Work<'_>, acceptance: &Acceptance) -> Result<Accepted, Fault> {
+    let source = work.word(&acceptance.source)?;
+    let kind = work.word(acceptance.kind)?;
+    let id = acceptance.id.number();
+    let added = work
+        .db
+        .prepare_cached(
+            "INSERT INTO event (id, source, event_id, kind, time, accepted_at, data, trace) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (event_id, source) DO NOTHING",
+        )?
+        .execute(params![
+            id,
+            source,
+            acceptance.event_id,
+            kind,
+            acceptance.time.as_millisecond(),
+            work.now_ms(),
+            acceptance.data,
+            acceptance.trace
+        ])?;
+    if added == 0 {
+        let known = work
+            .db
+            .prepare_cached("SELECT id FROM event WHERE event_id = ?1 AND source = ?2")?
+            .query_row(params![acceptance.event_id, source], |row| row.get(0))
+            .optional()?;
+        let known = known.ok_or_else(|| StoreError::Corrupt("event: a row is both there and not there".to_owned()))?;
+        return Ok(Accepted::Duplicate(Id::from_number(known)));
+    }
+    if let Some(secrets) = &acceptance.secrets {
+        work.db.prepare_cached("INSERT INTO event_secret (event, sealed) VALUES (?1, ?2)")?.execute(params![id, secrets])?;
+    }
+    for letter in &acceptance.letters {
+        add_letter(work, letter)?;
+    }
+    for item in &acceptance.items {
+        let letter = acceptance.letters.iter().find(|letter| letter.id == item.letter);
+        let letter =
+            letter.ok_or_else(|| StoreError::Corrupt(format!("item {} carries letter {}, which is not there", item.id, item.letter)))?;
+        add_item(work, acceptance, letter, item)?;
+    }
+    work.arrived |= !acceptance.items.is_empty();
+    Ok(Accepted::New(acceptance.id))
+}
+
+fn add_letter(work: &mut Work<'_>, letter: &Letter) -> Result<(), Fault> {
+    let rule = work.word(&letter.rule)?;
+    let sender = letter.sender.as_ref().map(tidings_core::Address::as_str);
+    work.db
+        .prepare_cached("INSERT INTO letter (id, rule, message_id, sender, sensitive, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+        .execute(params![letter.id.number(), rule, letter.message_id, sender, letter.sensitive, letter.bytes])?;
+    Ok(())
+}
+
+fn add_item(work: &mut Work<'_>, acceptance: &Acceptance, letter: &Letter, item: &Item) -> Result<(), Fault> {
+    let kind = work.word(letter.kind)?;
+    let relay = work.relay(&item.relay)?;
+    let mut due_at = item.due_at.as_millisecond();
+    let (mut state, mut token, mut node) = (State::Waiting, 0, None);
+    if item.held.is_some() {
+        state = State::Held;
+    } else if let Some(claimant) = &acceptance.claimed_by {
+        (state, token, node) = (State::Claimed, 1, Some(work.word(claimant)?));
+        due_at = later(work.now, BORN_CLAIMED_FOR).as_millisecond();
+    }
+    let mut flags = 0;
+    flags |= if letter.sensitive { SENSITIVE } else { 0 };
+    flags |= if acceptance.secrets.is_some() { HAS_SECRET } else { 0 };
+    let folded = item.to.folded();
+    let hash = recipient_hash(&folded);
+    let folded = (folded != item.to.as_str()).then_some(folded);
+    let expires_at = item.expires_at.as_millisecond();
+    work.db
+        .prepare_cached(
+            "INSERT INTO item (id, event, letter, kind, relay, lane, role, state, due_at, expires_at, accepted_at, open_until, attempts, token, node, flags,
+                 folded_hash, recipient, folded)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?10, 0, ?12, ?13, ?14, ?15, ?16, ?17)",
+        )?
+        .execute(params![
+            item.id.number(),
+            acceptance.id.number(),
+            item.letter.number(),
+            kind,
+            relay,
+            item.lane.number(),
+            role_number(item.role),
+            state.number(),
+            due_at,
+            expires_at,
+            work.now_ms(),
+            token,
+            node,
+            flags,
+            hash,
+            item.to.as_str(),
+            folded
+        ])?;
+    if let Some(reason) = &item.held {
+        work.note(&Line { item: item.id.number(), at: work.now_ms(), what: "withheld", who: None, detail: Some(reason) })?;
+    }
+    Ok(())
+}
+
+/// The number that the table keeps for a role.
+pub(crate) const fn role_number(role: Role) -> i64 {
+    match role {
+        Role::To => 0,
+        Role::Cc => 1,
+    }
+}
+
+/// A role from its number.
+pub(crate) fn role_of(number: i64) -> Result<Role, StoreError> {
+    match number {
+        0 => Ok(Role::To),
+        1 => Ok(Role::Cc),
+        other => Err(StoreError::Corrupt(format!("item.role: {other}"))),
+    }
+}

@@ -1,0 +1,85 @@
+//! What an operator does to items.
+
+use crate::{
+    sqlite::{
+        fault::Fault,
+        filter::condition,
+        work::{Line, Work},
+    },
+    store::{Acted, Action, Filter},
+};
+use rusqlite::params_from_iter;
+use tidings_core::outbox::State;
+
+/// An action on more items than this is written in steps, so that a million items do not hold up the writer.
+pub(crate) const STEP: u32 = 2000;
+
+/// What a step came to, and the id after which the next one begins.
+pub(crate) struct Step {
+    pub(crate) acted: Acted,
+    pub(crate) next: Option<i64>,
+}
+
+struct Target {
+    id: i64,
+    event: i64,
+    letter: i64,
+    flags: i64,
+    state: State,
+    letter_there: bool,
+}
+
+/// One step of the verb: the items that fit, by id, after `after` and up to `last`.
+pub(crate) fn act(work: &mut Work<'_>, action: Action, filter: &Filter, by: &str, after: i64, last: i64) -> Result<Step, Fault> {
+    let mut acted = Acted { changed: 0, skipped: 0 };
+    let Some(mut fits) = condition(work.db, filter)? else { return Ok(Step { acted, next: None }) };
+    fits.narrow("i.id >", after);
+    fits.narrow("i.id <=", last);
+    let sql = format!(
+        "SELECT i.id, i.event, i.letter, i.flags, i.state, (SELECT l.bytes IS NOT NULL FROM letter l WHERE l.id = i.letter)
+         FROM item i WHERE {} ORDER BY i.id LIMIT {STEP}",
+        fits.sql
+    );
+    let targets: Vec<(Target, i64)> = work
+        .db
+        .prepare_cached(&sql)?
+        .query_map(params_from_iter(&fits.values), |row| {
+            let number: i64 = row.get(4)?;
+            let state = State::from_number(number).unwrap_or(State::Cancelled);
+            let (flags, letter_there) = (row.get(3)?, row.get(5)?);
+            Ok((Target { id: row.get(0)?, event: row.get(1)?, letter: row.get(2)?, flags, state, letter_there }, number))
+        })?
+        .collect::<Result<_, _>>()?;
+    for (target, number) in &targets {
+        if State::from_number(*number).is_none() {
+            return Err(crate::StoreError::Corrupt(format!("item.state: {number}")).into());
+        }
+        if one(work, action, target, by)? {
+            acted.changed += 1;
+        } else {
+            acted.skipped += 1;
+        }
+    }
+    work.arrived |= acted.changed > 0 && matches!(action, Action::Retry | Action::Release);
+    let full = targets.len() == STEP as usize;
+    Ok(Step { acted, next: targets.last().filter(|_| full).map(|(target, _)| target.id) })
+}
+
+fn one(work: &mut Work<'_>, action: Action, target: &Target, by: &str) -> Result<bool, Fault> {
+    let state = match (action, target.state) {
+        (Action::Retry, State::Waiting | State::Held | State::Failed | State::Cancelled) if target.letter_there => State::Waiting,
+        (Action::Cancel, State::Waiting | State::Held) => State::Cancelled,
+        (Action::Hold, State::Waiting) => State::Held,
+        (Action::Release, State::Held) => State::Waiting,
+        _ => return Ok(false),
+    };
+    if action == Action::Retry {
+        work.db.prepare_cached("UPDATE item SET due_at = ?2 WHERE id = ?1")?.execute([target.id, work.now_ms()])?;
+    }
+    work.stand(target.id, state)?;
+    work.note(&Line { item: target.id, at: work.now_ms(), what: action.as_str(), who: Some(by), detail: None })?;
+    if state.is_final() {
+        work.erase(target.event, target.letter, target.flags)?;
+    }
+    Ok(true)
+}

@@ -1,0 +1,166 @@
+//! What is only read: listings, an item, its letter, an event, depths, names.
+
+use crate::{
+    error::StoreError,
+    sqlite::{
+        accept::role_of,
+        fault::Fault,
+        filter::condition,
+        work::{MAYBE_DUPLICATE, SENSITIVE},
+    },
+    store::{Depth, EventRecord, Filter, HistoryLine, ItemDetail, ItemRow, Page},
+};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use tidings_core::{Id, Lane, outbox::State, time::from_millis};
+
+const ROW: &str =
+    "SELECT i.id, i.event, k.text, r.text, i.recipient, i.role, y.name, i.lane, i.state, i.due_at, i.expires_at, i.accepted_at, i.attempts,
+        l.message_id, i.flags, (SELECT h.detail FROM history h WHERE h.item = i.id AND h.detail IS NOT NULL ORDER BY h.line DESC LIMIT 1)
+    FROM item i CROSS JOIN letter l ON l.id = i.letter CROSS JOIN word k ON k.number = i.kind CROSS JOIN word r ON r.number = l.rule
+    CROSS JOIN relay y ON y.number = i.relay";
+
+fn lane_of(number: i64) -> Result<Lane, StoreError> {
+    Lane::from_number(number).ok_or_else(|| StoreError::Corrupt(format!("item.lane: {number}")))
+}
+
+fn state_of(number: i64) -> Result<State, StoreError> {
+    State::from_number(number).ok_or_else(|| StoreError::Corrupt(format!("item.state: {number}")))
+}
+
+fn item_row(row: &Row<'_>) -> Result<ItemRow, Fault> {
+    Ok(ItemRow {
+        id: Id::from_number(row.get(0)?),
+        event: Id::from_number(row.get(1)?),
+        kind: row.get(2)?,
+        rule: row.get(3)?,
+        to: row.get(4)?,
+        role: role_of(row.get(5)?)?.as_str(),
+        relay: row.get(6)?,
+        lane: lane_of(row.get(7)?)?,
+        state: state_of(row.get(8)?)?,
+        due_at: from_millis(row.get(9)?),
+        expires_at: from_millis(row.get(10)?),
+        accepted_at: from_millis(row.get(11)?),
+        attempts: row.get(12)?,
+        message_id: row.get(13)?,
+        maybe_duplicate: row.get::<_, i64>(14)? & MAYBE_DUPLICATE != 0,
+        last_reply: row.get(15)?,
+    })
+}
+
+/// A page of a listing, newest first.
+pub(crate) fn items(db: &Connection, filter: &Filter, before: Option<Id>, limit: u16) -> Result<Page<ItemRow>, Fault> {
+    let mut page = Page { items: Vec::new(), next: None };
+    let Some(mut fits) = condition(db, filter)? else { return Ok(page) };
+    if let Some(before) = before {
+        fits.narrow("i.id <", before.number());
+    }
+    let limit = limit.max(1);
+    // One more than asked for tells whether there is a next page.
+    let sql = format!("{ROW} WHERE {} ORDER BY i.id DESC LIMIT {}", fits.sql, u32::from(limit) + 1);
+    let mut found = db.prepare_cached(&sql)?;
+    let mut rows = found.query(params_from_iter(&fits.values))?;
+    while let Some(row) = rows.next()? {
+        if page.items.len() == usize::from(limit) {
+            page.next = page.items.last().map(|item| item.id);
+            break;
+        }
+        page.items.push(item_row(row)?);
+    }
+    Ok(page)
+}
+
+/// One item with its history. That it was accepted needs no line of its own: the item knows when.
+pub(crate) fn item(db: &Connection, id: Id) -> Result<Option<ItemDetail>, Fault> {
+    let mut found = db.prepare_cached(&format!("{ROW} WHERE i.id = ?1"))?;
+    let mut rows = found.query([id.number()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let row = item_row(row)?;
+    let mut history = vec![HistoryLine { at: row.accepted_at, what: "accepted".to_owned(), by: None, detail: None }];
+    let mut lines = db.prepare_cached("SELECT at, what, who, detail FROM history WHERE item = ?1 ORDER BY line")?;
+    let mut lines = lines.query([id.number()])?;
+    while let Some(line) = lines.next()? {
+        history.push(HistoryLine { at: from_millis(line.get(0)?), what: line.get(1)?, by: line.get(2)?, detail: line.get(3)? });
+    }
+    Ok(Some(ItemDetail { row, history }))
+}
+
+/// The bytes of an item's letter, unless it is sensitive or erased.
+pub(crate) fn letter(db: &Connection, item: Id) -> Result<Option<Vec<u8>>, Fault> {
+    let bytes = db
+        .prepare_cached(
+            "SELECT l.bytes FROM item i JOIN letter l ON l.id = i.letter WHERE i.id = ?1 AND i.flags & ?2 = 0 AND l.sensitive = 0",
+        )?
+        .query_row([item.number(), SENSITIVE], |row| row.get::<_, Option<Vec<u8>>>(0))
+        .optional()?;
+    Ok(bytes.flatten())
+}
+
+/// An event as it was accepted.
+pub(crate) fn event(db: &Connection, id: Id) -> Result<Option<EventRecord>, Fault> {
+    let found = db
+        .prepare_cached(
+            "SELECT s.text, e.event_id, k.text, e.time, e.accepted_at, e.data, e.trace
+             FROM event e JOIN word s ON s.number = e.source JOIN word k ON k.number = e.kind WHERE e.id = ?1",
+        )?
+        .query_row([id.number()], |row| {
+            Ok(EventRecord {
+                id,
+                source: row.get(0)?,
+                event_id: row.get(1)?,
+                kind: row.get(2)?,
+                time: from_millis(row.get(3)?),
+                accepted_at: from_millis(row.get(4)?),
+                data: row.get(5)?,
+                trace: row.get(6)?,
+            })
+        })
+        .optional()?;
+    Ok(found)
+}
+
+/// How much stands in the outbox. Counted from the indexes alone, in their order, so that it needs neither the rows nor memory; ids grow with time, so the
+/// lowest one is the oldest item.
+pub(crate) fn depths(db: &Connection) -> Result<Vec<Depth>, Fault> {
+    let mut depths = Vec::new();
+    let mut due = db.prepare_cached(
+        "SELECT y.name, c.* FROM (SELECT relay, lane, sum(state = 1), min(CASE state WHEN 1 THEN id END), sum(state = 2), min(CASE state WHEN 2 THEN id END)
+             FROM item INDEXED BY item_due WHERE state IN (1, 2) GROUP BY relay, lane) c JOIN relay y ON y.number = c.relay ORDER BY y.name, c.lane",
+    )?;
+    let mut rows = due.query([])?;
+    while let Some(row) = rows.next()? {
+        for (state, column) in [(State::Waiting, 3), (State::Claimed, 5)] {
+            add_depth(db, &mut depths, row, state, column)?;
+        }
+    }
+    let mut held = db.prepare_cached(
+        "SELECT y.name, c.* FROM (SELECT relay, lane, count(*), min(id) FROM item INDEXED BY item_trouble WHERE state = 0 GROUP BY relay, lane) c
+         JOIN relay y ON y.number = c.relay ORDER BY y.name, c.lane",
+    )?;
+    let mut rows = held.query([])?;
+    while let Some(row) = rows.next()? {
+        add_depth(db, &mut depths, row, State::Held, 3)?;
+    }
+    Ok(depths)
+}
+
+fn add_depth(db: &Connection, depths: &mut Vec<Depth>, row: &Row<'_>, state: State, column: usize) -> Result<(), Fault> {
+    let Some(oldest) = row.get::<_, Option<i64>>(column + 1)? else { return Ok(()) };
+    let oldest = db.prepare_cached("SELECT accepted_at FROM item WHERE id = ?1")?.query_row([oldest], |row| row.get(0))?;
+    let (relay, lane) = (row.get(0)?, lane_of(row.get(2)?)?);
+    let items = row.get::<_, i64>(column)?.unsigned_abs();
+    depths.push(Depth { relay, lane, state, items, oldest: from_millis(oldest) });
+    Ok(())
+}
+
+/// The highest id in use and the installation's number.
+pub(crate) fn names(db: &Connection) -> Result<(Option<Id>, String), Fault> {
+    let highest: Option<i64> = db
+        .prepare_cached(
+            "SELECT max(id) FROM (SELECT max(id) AS id FROM event UNION ALL SELECT max(id) FROM letter UNION ALL SELECT max(id) FROM item)",
+        )?
+        .query_row([], |row| row.get(0))?;
+    let installation: Vec<u8> = db.prepare_cached("SELECT value FROM meta WHERE name = 'installation'")?.query_row([], |row| row.get(0))?;
+    let installation = String::from_utf8(installation).map_err(|_| StoreError::Corrupt("meta.value: installation".to_owned()))?;
+    Ok((highest.map(Id::from_number), installation))
+}

@@ -1,0 +1,99 @@
+//! What a verb works with inside the writer's transaction, and the small steps that several verbs share.
+
+use crate::{
+    seal::SealKey,
+    sqlite::{fault::Fault, words::Words},
+};
+use rusqlite::{Connection, params};
+use tidings_core::{Timestamp, outbox::State};
+
+/// The reader may get it twice.
+pub(crate) const MAYBE_DUPLICATE: i64 = 1;
+/// The item's letter is sensitive.
+pub(crate) const SENSITIVE: i64 = 2;
+/// The item's event has secrets.
+pub(crate) const HAS_SECRET: i64 = 4;
+
+/// The writer's transaction as a verb sees it.
+pub(crate) struct Work<'a> {
+    pub(crate) db: &'a Connection,
+    pub(crate) words: &'a mut Words,
+    pub(crate) key: &'a SealKey,
+    pub(crate) now: Timestamp,
+    /// Set by a verb after which something may be due.
+    pub(crate) arrived: bool,
+}
+
+/// A line of history to be written.
+pub(crate) struct Line<'a> {
+    pub(crate) item: i64,
+    pub(crate) at: i64,
+    pub(crate) what: &'a str,
+    pub(crate) who: Option<&'a str>,
+    pub(crate) detail: Option<&'a str>,
+}
+
+impl Work<'_> {
+    /// The present moment as the database keeps it.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.now.as_millisecond()
+    }
+
+    pub(crate) fn word(&mut self, text: &str) -> Result<i64, Fault> {
+        self.words.word(self.db, text)
+    }
+
+    pub(crate) fn relay(&mut self, name: &str) -> Result<i64, Fault> {
+        self.words.relay(self.db, name)
+    }
+
+    /// Adds a line to an item's history.
+    pub(crate) fn note(&self, line: &Line<'_>) -> Result<(), Fault> {
+        self.db
+            .prepare_cached(
+                "INSERT INTO history (item, line, at, what, who, detail)
+                 VALUES (?1, 1 + coalesce((SELECT max(line) FROM history WHERE item = ?1), 0), ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![line.item, line.at, line.what, line.who, line.detail])?;
+        Ok(())
+    }
+
+    /// Erases what was only kept for items that are all final now: the bytes of a sensitive letter, the secret fields of an event.
+    pub(crate) fn erase(&self, event: i64, letter: i64, flags: i64) -> Result<(), Fault> {
+        if flags & SENSITIVE != 0 {
+            self.db
+                .prepare_cached(
+                    "UPDATE letter SET bytes = NULL WHERE id = ?2
+                     AND NOT EXISTS (SELECT 1 FROM item WHERE event = ?1 AND letter = ?2 AND open_until IS NOT NULL)",
+                )?
+                .execute([event, letter])?;
+        }
+        if flags & HAS_SECRET != 0 {
+            self.db
+                .prepare_cached(
+                    "DELETE FROM event_secret WHERE event = ?1
+                     AND NOT EXISTS (SELECT 1 FROM item WHERE event = ?1 AND open_until IS NOT NULL)",
+                )?
+                .execute([event])?;
+        }
+        Ok(())
+    }
+
+    /// Moves an item that is not leased to another state; a final state ends its life in the index of life times.
+    pub(crate) fn stand(&self, item: i64, state: State) -> Result<(), Fault> {
+        let sql = if state.is_final() {
+            "UPDATE item SET state = ?2, node = NULL, open_until = NULL WHERE id = ?1"
+        } else {
+            "UPDATE item SET state = ?2, node = NULL, open_until = expires_at WHERE id = ?1"
+        };
+        self.db.prepare_cached(sql)?.execute([item, state.number()])?;
+        Ok(())
+    }
+}
+
+/// The hash of a folded recipient that the index holds: 32 bits of FNV-1a, small on purpose. The whole text is compared as well, so a collision costs a row read
+/// and never gives a stranger's item.
+pub(crate) fn recipient_hash(folded: &str) -> i64 {
+    let hash = folded.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    i64::from(hash.cast_signed())
+}

@@ -1,0 +1,285 @@
+//! The one writer: a thread that takes whatever verbs have queued up into one transaction, commits once, and answers all.
+//!
+//! One that fails does not spoil its neighbours: then the group is rolled back and run again with a savepoint around each verb. Not from the start, because
+//! SQLite copies every page that a savepoint touches first, and verbs hardly ever fail. If the commit itself fails (or SQLite has rolled the whole transaction
+//! back, as it may when the disk is full), nothing of the group is on disk: intake is told so, everything else is tried once more alone, because a settlement
+//! is small and may still find room.
+
+use crate::{
+    error::StoreError,
+    seal::SealKey,
+    sqlite::{
+        fault::{Fault, repeat},
+        space::Space,
+        words::Words,
+        work::Work,
+    },
+};
+use rusqlite::Connection;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+use tidings_core::Clock;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Verbs that may stand in the queue; beyond it callers wait.
+const QUEUE: usize = 1024;
+/// A group is closed at this many verbs …
+const GROUP_VERBS: usize = 1024;
+/// … or at about this much to write, in bytes (a row without a body counts for a few hundred).
+const GROUP_BYTES: usize = 8 << 20;
+
+/// Whether a verb brings new work in, or moves on what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Refused first when the disk is full.
+    In,
+    /// Tried once more, alone, when its group could not be committed.
+    On,
+}
+
+/// A verb in the queue.
+trait Verb: Send {
+    fn run(&mut self, work: &mut Work<'_>) -> Result<(), Fault>;
+    fn fail(&mut self, error: StoreError);
+    fn answer(self: Box<Self>);
+    fn way(&self) -> Way;
+    fn bytes(&self) -> usize;
+}
+
+struct Asked<T, F> {
+    verb: F,
+    way: Way,
+    bytes: usize,
+    outcome: Option<Result<T, StoreError>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T: Send, F: FnMut(&mut Work<'_>) -> Result<T, Fault> + Send> Verb for Asked<T, F> {
+    fn run(&mut self, work: &mut Work<'_>) -> Result<(), Fault> {
+        self.outcome = Some(Ok((self.verb)(work)?));
+        Ok(())
+    }
+
+    fn fail(&mut self, error: StoreError) {
+        self.outcome = Some(Err(error));
+    }
+
+    fn answer(self: Box<Self>) {
+        let outcome = self.outcome.unwrap_or_else(|| Err(StoreError::Unavailable("the verb was not run".to_owned())));
+        // A caller that has gone away does not wait for its answer; the work stays done.
+        let _ = self.reply.send(outcome);
+    }
+
+    fn way(&self) -> Way {
+        self.way
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// What the writer needs beside its connection.
+pub(crate) struct Supplies {
+    pub(crate) key: SealKey,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) space: Arc<Space>,
+    pub(crate) arrivals: watch::Sender<u64>,
+    /// Stands for a slow disk in tests: waited for before each commit.
+    pub(crate) flush_delay: Duration,
+}
+
+/// The handle of the writer's thread.
+pub(crate) struct Writer {
+    queue: Option<mpsc::Sender<Box<dyn Verb>>>,
+    thread: Option<JoinHandle<()>>,
+    commits: Arc<AtomicU64>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    pub(crate) fn start(db: Connection, supplies: Supplies) -> Result<Self, StoreError> {
+        let (queue, verbs) = mpsc::channel(QUEUE);
+        let commits = Arc::new(AtomicU64::new(0));
+        let desk = Desk { db, supplies, words: Words::default(), commits: commits.clone() };
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || desk.serve(verbs))
+            .map_err(|error| StoreError::Unavailable(format!("no thread for the writer: {error}")))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread), commits })
+    }
+
+    /// How many transactions have been committed to disk.
+    pub(crate) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Has a verb run and waits until its group is on disk. `verb` may be run a second time after a rollback.
+    pub(crate) async fn ask<T, F>(&self, way: Way, bytes: usize, verb: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&mut Work<'_>) -> Result<T, Fault> + Send + 'static,
+    {
+        let gone = || StoreError::Unavailable("the writer has stopped".to_owned());
+        let (reply, answer) = oneshot::channel();
+        let asked: Box<dyn Verb> = Box::new(Asked { verb, way, bytes, outcome: None, reply });
+        self.queue.as_ref().ok_or_else(gone)?.send(asked).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+impl Drop for Writer {
+    /// What is queued is still written; then the connection is closed.
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the writer of the outbox ended by a panic");
+        }
+    }
+}
+
+/// The thread's own state.
+struct Desk {
+    db: Connection,
+    supplies: Supplies,
+    words: Words,
+    commits: Arc<AtomicU64>,
+}
+
+impl Desk {
+    fn serve(mut self, mut verbs: mpsc::Receiver<Box<dyn Verb>>) {
+        let mut group: Vec<Box<dyn Verb>> = Vec::new();
+        while let Some(first) = verbs.blocking_recv() {
+            let mut bytes = first.bytes();
+            group.push(first);
+            while group.len() < GROUP_VERBS && bytes < GROUP_BYTES {
+                let Ok(next) = verbs.try_recv() else { break };
+                bytes += next.bytes();
+                group.push(next);
+            }
+            self.write(&mut group);
+            for verb in group.drain(..) {
+                verb.answer();
+            }
+        }
+    }
+
+    fn write(&mut self, group: &mut [Box<dyn Verb>]) {
+        let mut done = self.commit(group, Care::Shared);
+        if let Err(Trouble::Verb(fault)) = done {
+            if let [alone] = group {
+                return alone.fail(fault.into_store(&self.supplies.space));
+            }
+            done = self.commit(group, Care::Apart);
+        }
+        let Err(trouble) = done else { return };
+        let error = trouble.fault().into_store(&self.supplies.space);
+        let full = matches!(error, StoreError::Full { .. });
+        tracing::warn!(store.verbs = group.len(), %error, "a group of verbs could not be written");
+        let alone = group.len() == 1;
+        for verb in group.iter_mut() {
+            if !full || alone || verb.way() == Way::In {
+                verb.fail(repeat(&error));
+            } else if let Err(trouble) = self.commit(std::slice::from_mut(verb), Care::Shared) {
+                verb.fail(trouble.fault().into_store(&self.supplies.space));
+            }
+        }
+    }
+
+    /// One transaction for the whole group. An error means that nothing of it is on disk.
+    fn commit(&mut self, group: &mut [Box<dyn Verb>], care: Care) -> Result<(), Trouble> {
+        self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        let before = self.db.total_changes();
+        let done = self.run(group, care).and_then(|arrived| {
+            let changed = self.db.total_changes() != before;
+            if changed && !self.supplies.flush_delay.is_zero() {
+                std::thread::sleep(self.supplies.flush_delay);
+            }
+            self.db.prepare_cached("COMMIT")?.execute([])?;
+            Ok((arrived, changed))
+        });
+        match done {
+            Ok((arrived, changed)) => {
+                self.commits.fetch_add(u64::from(changed), Ordering::Relaxed);
+                if arrived {
+                    self.supplies.arrivals.send_modify(|count| *count += 1);
+                }
+                Ok(())
+            }
+            Err(trouble) => {
+                self.words.forget();
+                if !self.db.is_autocommit()
+                    && let Err(error) = self.db.execute_batch("ROLLBACK")
+                {
+                    tracing::error!(%error, "a failed transaction could not be rolled back");
+                }
+                Err(trouble)
+            }
+        }
+    }
+
+    /// Runs the verbs. Gives whether something may be due now.
+    fn run(&mut self, group: &mut [Box<dyn Verb>], care: Care) -> Result<bool, Trouble> {
+        let mut arrived = false;
+        for verb in group.iter_mut() {
+            if care == Care::Apart {
+                self.db.prepare_cached("SAVEPOINT verb")?.execute([])?;
+            }
+            let now = self.supplies.clock.now();
+            let mut work = Work { db: &self.db, words: &mut self.words, key: &self.supplies.key, now, arrived: false };
+            match verb.run(&mut work) {
+                Ok(()) => arrived |= work.arrived,
+                Err(fault) if self.db.is_autocommit() => return Err(Trouble::Group(fault)),
+                Err(fault) if care == Care::Shared => return Err(Trouble::Verb(fault)),
+                Err(fault) => {
+                    self.words.forget();
+                    self.db.prepare_cached("ROLLBACK TO verb")?.execute([])?;
+                    verb.fail(fault.into_store(&self.supplies.space));
+                }
+            }
+            if care == Care::Apart {
+                self.db.prepare_cached("RELEASE verb")?.execute([])?;
+            }
+        }
+        Ok(arrived)
+    }
+}
+
+/// Whether a verb's failure is to be its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Care {
+    /// One failure rolls the group back.
+    Shared,
+    /// Each verb in a savepoint.
+    Apart,
+}
+
+/// Why a group was not committed.
+enum Trouble {
+    /// One verb failed, the transaction as such did not.
+    Verb(Fault),
+    /// The transaction failed.
+    Group(Fault),
+}
+
+impl Trouble {
+    fn fault(self) -> Fault {
+        match self {
+            Self::Verb(fault) | Self::Group(fault) => fault,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Trouble {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Group(error.into())
+    }
+}

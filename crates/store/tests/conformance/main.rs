@@ -1,0 +1,79 @@
+//! What every database must do, said once. Each test is a function on a house with an empty store; a database runs them all by one line below.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
+#[path = "../house/mod.rs"]
+mod house;
+
+mod accepting;
+mod acting;
+mod claiming;
+mod erasing;
+mod model;
+mod reading;
+mod settling;
+
+macro_rules! conformance {
+    ($database:ident, $open:path) => {
+        conformance!(@ $database, $open;
+            accepting::an_accepted_event_is_there_with_its_items,
+            accepting::a_known_event_changes_nothing_and_names_the_first,
+            accepting::the_second_of_two_in_a_batch_is_a_duplicate,
+            accepting::the_same_id_of_another_source_is_another_event,
+            accepting::many_callers_with_one_event_make_one,
+            accepting::a_batch_is_written_whole_or_not_at_all,
+            accepting::a_failing_batch_does_not_spoil_its_neighbours,
+            accepting::an_event_without_items_is_kept_with_its_trace,
+            accepting::arrivals_are_counted,
+            claiming::higher_lanes_go_first_and_the_longest_due_first_within_a_lane,
+            claiming::what_is_not_yet_due_or_of_another_relay_stays,
+            claiming::a_claimed_item_is_hidden_from_others,
+            claiming::a_claim_carries_all_that_delivery_needs,
+            claiming::a_lapsed_lease_is_due_again_and_marked,
+            claiming::a_claim_stops_at_its_bytes_but_gives_at_least_one,
+            claiming::a_lease_can_be_prolonged_by_its_holder_only,
+            claiming::a_node_that_starts_anew_gets_its_items_back,
+            claiming::a_paused_relay_gives_nothing,
+            claiming::many_claimers_never_share_an_item,
+            claiming::an_item_born_claimed_is_settled_with_token_one,
+            settling::each_outcome_is_written_with_its_history,
+            settling::a_late_node_cannot_overwrite_its_successor,
+            settling::a_settled_item_cannot_be_settled_again,
+            settling::a_stale_settlement_does_not_spoil_the_others,
+            settling::an_item_whose_life_time_is_over_expires,
+            settling::a_lapsed_lease_past_its_life_time_expires,
+            settling::expiring_goes_no_further_than_asked,
+            acting::an_item_born_held_waits_for_its_release,
+            acting::each_action_in_each_state,
+            acting::an_action_goes_to_what_fits_and_names_who_did_it,
+            acting::more_items_than_a_step_are_all_acted_on,
+            acting::a_cancelled_letter_can_be_taken_up_again,
+            erasing::a_sensitive_letter_is_erased_with_its_last_copy,
+            erasing::a_secret_is_never_shown,
+            erasing::an_erased_letter_cannot_be_retried,
+            erasing::an_expired_or_cancelled_secret_is_erased,
+            reading::a_listing_is_paged_newest_first,
+            reading::each_filter_fits,
+            reading::an_address_is_found_without_regard_to_case,
+            reading::a_page_tells_whether_there_is_more,
+            reading::depths_count_what_is_open,
+            reading::relays_keep_what_is_said_of_them,
+            reading::tokens_are_found_by_their_digest,
+            reading::names_go_on_above_the_highest,
+            reading::an_unknown_name_is_nothing,
+            model::any_sequence_of_verbs_does_what_the_model_does,
+        );
+    };
+    (@ $database:ident, $open:path; $($topic:ident :: $test:ident,)*) => {
+        mod $database {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    crate::$topic::$test(&$open().await).await;
+                }
+            )*
+        }
+    };
+}
+
+conformance!(sqlite, crate::house::House::on_sqlite);

@@ -1,0 +1,13 @@
+//! What is SQLite's own: the file and its rights, group commit, the full disk, the crash, the second process.
+
+#![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
+
+#[path = "../house/mod.rs"]
+mod house;
+
+mod crash;
+mod disk;
+mod file;
+mod group;
+mod second;
+mod secrets;

@@ -1,0 +1,287 @@
+//! Builds every part of the house in order. Read this first: it says what there is and what each part is given.
+//!
+//! configuration → key → database → letters → intake, and beside them the relays' plans for the postman. Only this binary reads the configuration and the
+//! environment; the parts get plain values.
+
+use crate::{
+    clock::SystemClock,
+    exit::Misuse,
+    logging::{self, LogFormat},
+};
+use anyhow::{Context, Result};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use tidings_config::{self as sections, LoadOptions, Settings};
+use tidings_core::Clock;
+use tidings_delivery::{
+    Postman, PostmanOptions, Secret,
+    plan::{AuthMechanism, AuthPlan, BreakerPlan, Limits, RelayPlan, SmtpPlan, Timeouts, TlsMin, TlsMode, Way},
+};
+use tidings_intake::{Desk, DeskParts, Intake, RelayImprint};
+use tidings_render::{Logo, Organisation, Stationery, StationeryOptions};
+use tidings_store::{OpenOptions, SealKey, ServeLock, Store};
+
+/// The name under which `tidings serve` leases items. One process at a time bears it: see [`lock`].
+const SERVE_NODE: &str = "serve";
+
+/// The file in the data folder that holds the key for sensitive letters, unless the configuration brings its own.
+const KEY_FILE: &str = "secret.key";
+
+/// A variable of the environment.
+#[expect(clippy::disallowed_methods, reason = "the binary is the only reader of the environment, and reads it here")]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// Reads the configuration. Warnings go to standard error.
+///
+/// # Errors
+/// [`Misuse`] with all problems.
+pub fn settings(config: &Path) -> Result<Settings> {
+    load(config, LoadOptions::default())
+}
+
+/// Like [`settings`], and looks whether the folders that letters go to are there.
+///
+/// # Errors
+/// [`Misuse`] with all problems.
+pub fn settings_for_sending(config: &Path) -> Result<Settings> {
+    load(config, LoadOptions { check_folders: true })
+}
+
+fn load(config: &Path, options: LoadOptions) -> Result<Settings> {
+    let loaded = tidings_config::load_with(config, &environment, options).map_err(|problems| Misuse(problems.to_string()))?;
+    for warning in &loaded.warnings {
+        eprintln!("{warning} (warning)");
+    }
+    Ok(loaded.settings)
+}
+
+/// Starts logging as the configuration says.
+pub fn start_logging(settings: &Settings) {
+    let format = match settings.log.format {
+        sections::LogFormat::Auto => LogFormat::Auto,
+        sections::LogFormat::Text => LogFormat::Text,
+        sections::LogFormat::Json => LogFormat::Json,
+    };
+    logging::start(format, settings.log.level.as_str());
+}
+
+/// Takes the lock that lets only one `tidings serve` work on a database.
+///
+/// # Errors
+/// If another one does, or the file cannot be made.
+pub fn lock(settings: &Settings) -> Result<ServeLock> {
+    std::fs::create_dir_all(&settings.server.data_dir).with_context(|| format!("making the folder {}", settings.server.data_dir.display()))?;
+    let database = tidings_store::database_path(&settings.database.url, &settings.server.data_dir)?;
+    Ok(tidings_store::lock_exclusive(&database)?)
+}
+
+/// Opens the database.
+///
+/// # Errors
+/// If the key or the database cannot be used.
+pub async fn store(settings: &Settings) -> Result<Arc<dyn Store>> {
+    let data_dir = settings.server.data_dir.clone();
+    std::fs::create_dir_all(&data_dir).with_context(|| format!("making the folder {}", data_dir.display()))?;
+    let key = match &settings.database.key {
+        Some(key) => SealKey::from_text(key.reveal())?,
+        None => SealKey::load_or_create(&data_dir.join(KEY_FILE))?,
+    };
+    let options = OpenOptions {
+        url: settings.database.url.clone(),
+        data_dir,
+        key,
+        clock: Arc::new(SystemClock),
+        min_free_bytes: settings.database.min_free_bytes,
+    };
+    tidings_store::open(options).await.with_context(|| format!("opening the outbox {}", settings.database.url))
+}
+
+/// Loads the letters.
+///
+/// # Errors
+/// [`Misuse`] with all problems of all letters.
+pub fn stationery(organisation: &sections::Organisation, templates: Option<PathBuf>) -> Result<Arc<Stationery>> {
+    let logo = organisation.logo.as_ref().map(|logo| match logo {
+        sections::Logo::Url(url) => Logo::Url(url.clone()),
+        sections::Logo::File { bytes, media_type, .. } => Logo::Inline { bytes: bytes.clone(), media_type: (*media_type).to_owned() },
+    });
+    let organisation = Organisation {
+        name: organisation.name.clone(),
+        logo,
+        colour: organisation.colour.clone(),
+        default_locale: organisation.default_locale.clone(),
+        default_timezone: organisation.default_timezone.iana_name().unwrap_or("UTC").to_owned(),
+        website: organisation.website.clone(),
+    };
+    let stationery = Stationery::load(StationeryOptions { organisation, templates });
+    Ok(Arc::new(stationery.map_err(|problems| Misuse(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?))
+}
+
+/// Sets up the writing desk: policy, letters, imprints. It needs no database.
+///
+/// # Errors
+/// [`Misuse`] with all problems of all letters.
+pub fn desk(settings: Settings) -> Result<Desk> {
+    let stationery = stationery(&settings.organisation, settings.letters.templates)?;
+    Ok(Desk::new(DeskParts {
+        stationery,
+        relays: settings.relays.iter().map(imprint).collect(),
+        guard: settings.safety.guard(),
+        rules: Arc::new(settings.rules),
+        clock: Arc::new(SystemClock),
+    }))
+}
+
+/// The assembled house.
+pub struct House {
+    /// Where the server listens and what it takes.
+    pub server: sections::Server,
+    /// What may leave.
+    pub safety: sections::Safety,
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// The one door for events.
+    pub intake: Arc<Intake>,
+    /// The ways out, in order.
+    pub relays: Vec<RelayPlan>,
+}
+
+impl House {
+    /// Opens the database, loads the letters, and opens the door.
+    ///
+    /// # Errors
+    /// Whatever keeps one of the parts from being built.
+    pub async fn build(settings: Settings) -> Result<Self> {
+        let store = store(&settings).await?;
+        let relays = settings.relays.iter().map(plan).collect();
+        let (server, safety) = (settings.server.clone(), settings.safety.clone());
+        let intake = Intake::open(Arc::clone(&store), desk(settings)?).await?;
+        Ok(Self { server, safety, store, intake: Arc::new(intake), relays })
+    }
+
+    /// The plan of a relay.
+    ///
+    /// # Errors
+    /// [`Misuse`] with the names there are.
+    pub fn relay(&self, name: &str) -> Result<&RelayPlan> {
+        find_relay(&self.relays, name)
+    }
+
+    /// Sends the postman on his way.
+    ///
+    /// # Errors
+    /// If the system has no random numbers for his dice.
+    pub fn postman(&self) -> Result<Postman> {
+        Ok(Postman::start(PostmanOptions {
+            store: Arc::clone(&self.store),
+            relays: self.relays.clone(),
+            guard: self.safety.guard(),
+            file: self.safety.file.clone(),
+            clock: Arc::new(SystemClock) as Arc<dyn Clock>,
+            node: SERVE_NODE.to_owned(),
+            seed: u64::from_le_bytes(crate::clock::random()?),
+        }))
+    }
+}
+
+/// The relay of this name.
+///
+/// # Errors
+/// [`Misuse`] with the names there are.
+pub fn find_relay<'a>(relays: &'a [RelayPlan], name: &str) -> Result<&'a RelayPlan> {
+    relays.iter().find(|relay| relay.name == name).ok_or_else(|| {
+        let names: Vec<&str> = relays.iter().map(|relay| relay.name.as_str()).collect();
+        Misuse(format!("no relay is called `{name}`; there are {}", names.join(", "))).into()
+    })
+}
+
+fn imprint(relay: &sections::Relay) -> RelayImprint {
+    RelayImprint {
+        name: relay.name.clone(),
+        from: relay.from.clone(),
+        from_name: relay.from_name.clone(),
+        reply_to: relay.reply_to.clone(),
+        envelope_from: Some(relay.envelope_from.clone()),
+    }
+}
+
+/// A relay's section as the postman's plan.
+pub fn plan(relay: &sections::Relay) -> RelayPlan {
+    let mut timeouts = Timeouts::default();
+    let way = match &relay.courier {
+        sections::Courier::Pickup { folder, x_headers } => Way::Pickup { folder: folder.clone(), x_headers: *x_headers },
+        sections::Courier::File { path } => Way::File { path: path.clone() },
+        sections::Courier::Smtp(smtp) => {
+            timeouts = Timeouts { connect: smtp.timeouts.connect, command: smtp.timeouts.command, final_dot: smtp.timeouts.final_dot };
+            Way::Smtp(smtp_plan(smtp))
+        }
+    };
+    RelayPlan {
+        name: relay.name.clone(),
+        way,
+        limits: Limits { sessions: relay.limits.sessions, messages_per_session: relay.limits.messages_per_session },
+        retry: relay.retry.clone(),
+        timeouts,
+        breaker: BreakerPlan::default(),
+        next: relay.next.clone(),
+    }
+}
+
+fn smtp_plan(smtp: &sections::Smtp) -> SmtpPlan {
+    let tls = match smtp.tls.mode {
+        sections::TlsMode::None => TlsMode::None,
+        sections::TlsMode::Auto => TlsMode::Auto,
+        sections::TlsMode::StarttlsWhenAvailable => TlsMode::StartTlsWhenAvailable,
+        sections::TlsMode::Starttls => TlsMode::StartTls,
+        sections::TlsMode::Implicit => TlsMode::Implicit,
+    };
+    let auth = smtp.auth.as_ref().map(|auth| {
+        let mechanism = match auth.mechanism {
+            sections::Mechanism::Auto => AuthMechanism::Auto,
+            sections::Mechanism::Plain => AuthMechanism::Plain,
+            sections::Mechanism::Login => AuthMechanism::Login,
+        };
+        AuthPlan::new(auth.username.clone(), Secret::new(auth.password.reveal()), &smtp.host, smtp.port, tls)
+            .mechanism(mechanism)
+            .allow_cleartext(auth.allow_cleartext)
+    });
+    SmtpPlan {
+        tls,
+        ca_pem: smtp.tls.ca_pem.clone(),
+        client_identity: smtp.tls.client_identity.as_ref().map(|id| (id.certificate_pem.clone(), Secret::new(id.key_pem.reveal()))),
+        tls_min: match smtp.tls.min_version {
+            sections::TlsVersion::V1_2 => TlsMin::V1_2,
+            sections::TlsVersion::V1_3 => TlsMin::V1_3,
+        },
+        auth,
+        helo: machine_name(),
+        ..SmtpPlan::new(smtp.host.clone(), smtp.port)
+    }
+}
+
+/// This machine's name for EHLO (RFC 5321 §4.1.1.1), or `localhost` if it has none that fits.
+pub fn machine_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let fits = !name.is_empty() && name.len() <= 255 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+    if fits { name } else { "localhost".to_owned() }
+}
+
+/// Waits until the process is told to end: SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// If the system does not let us listen for signals.
+pub async fn told_to_stop() -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+

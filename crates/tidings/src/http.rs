@@ -1,0 +1,29 @@
+//! The HTTP surface of the server, put together from the rooms' routes.
+
+pub mod keeper;
+pub mod metrics;
+pub mod readiness;
+
+use crate::{assemble::House, clock};
+use axum::Router;
+use readiness::HouseReadiness;
+use std::{sync::Arc, time::SystemTime};
+use tidings_console::api::Window;
+use tidings_core::Clock;
+use tidings_web::{GateLimits, RequestIds, Surface, TokenGate, health_routes};
+
+/// All routes of `tidings serve`.
+///
+/// # Errors
+/// If the system has no random numbers for request ids.
+pub fn router(house: &House, readiness: Arc<HouseReadiness>, metrics: metrics::Exposition) -> anyhow::Result<Router> {
+    let keeper = Arc::new(keeper::StoreKeeper(Arc::clone(&house.store)));
+    let gate = TokenGate::new(keeper, || SystemTime::from(clock::SystemClock.now()), GateLimits::default());
+    let window = Window { store: Arc::clone(&house.store), relays: house.relays.iter().map(|relay| relay.name.clone()).collect() };
+    let routes = Router::new()
+        .merge(tidings_sources::api::routes(Arc::clone(&house.intake), &gate, usize::try_from(house.server.max_body_bytes).unwrap_or(usize::MAX)))
+        .merge(tidings_console::api::routes(window, &gate))
+        .merge(health_routes(readiness))
+        .merge(metrics.routes());
+    Ok(Surface::new(RequestIds::seeded(u64::from_le_bytes(clock::random()?))).over(routes))
+}

@@ -1,0 +1,43 @@
+//! The binary: the only reader of configuration, environment and arguments. Read `assemble.rs` first: it builds every part of the house in order.
+
+#![allow(unreachable_pub, reason = "a binary has no outside; `pub` is what one room of it shows the others")]
+
+mod args;
+mod assemble;
+mod clock;
+mod commands;
+mod demo;
+mod exit;
+mod http;
+mod logging;
+mod output;
+
+use args::{Cli, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => exit::report(&error),
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Serve(args) => commands::serve::run(&args),
+        Command::Check(args) => commands::check::run(&args),
+        Command::SendTest(args) => commands::send_test::run(args),
+        Command::Event(args::EventCommand::Post(args)) => commands::event_post::run(&args),
+        Command::Explain(args) => commands::explain::run(&args),
+        Command::Preview(args) => commands::preview::run(&args),
+        Command::Outbox(command) => commands::outbox::run(command),
+        Command::Relay(command) => commands::relay::run(command),
+        Command::Token(command) => commands::token::run(command),
+        Command::Completion { shell } => commands::texts::completion(shell),
+        Command::Man { folder } => commands::texts::man(&folder),
+        Command::Config { what } => commands::texts::config(what),
+    }
+}
