@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 /// One text and where it stands.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_field_names, reason = "a text's text is called so")]
 pub(crate) struct Text {
     pub(crate) text: String,
     pub(crate) path: PathBuf,

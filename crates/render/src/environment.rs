@@ -21,7 +21,7 @@ pub(crate) fn environment() -> Environment<'static> {
     env.set_fuel(Some(FUEL));
     env.set_recursion_limit(60);
     env.set_debug(false);
-    env.set_auto_escape_callback(|name| if name.ends_with(".html") { AutoEscape::Html } else { AutoEscape::None });
+    env.set_auto_escape_callback(|name| if name.rsplit('.').next() == Some("html") { AutoEscape::Html } else { AutoEscape::None });
     env.set_formatter(|out, state, value| match value.kind() {
         ValueKind::None => {
             Err(Error::new(ErrorKind::UndefinedError, "an optional value is absent here; ask first with `{% if … %}` or give a `default`"))

@@ -267,7 +267,7 @@ fn trial_problem(
 /// In the order of files and lines, each place once.
 pub(crate) fn sorted(mut problems: Vec<TemplateProblem>) -> Vec<TemplateProblem> {
     let place = |p: &TemplateProblem| (p.path.clone(), p.line, p.column);
-    problems.sort_by(|a, b| place(a).cmp(&place(b)));
+    problems.sort_by_cached_key(place);
     // One slip in a layout or a shared text shows up in every kind and language: it is told once.
     problems.dedup_by(|a, b| place(a) == place(b) && (a.line.is_some() || a.message == b.message));
     problems

@@ -21,6 +21,7 @@ pub(crate) struct InlineImage<'a> {
 pub(crate) const LOGO_ID: &str = "logo@tidings";
 
 /// All that the message says.
+#[expect(clippy::struct_field_names, reason = "Message-ID is the field's name")]
 pub(crate) struct Message<'a> {
     pub(crate) notice: &'a Notice,
     pub(crate) from: (Option<&'a str>, &'a Address),
@@ -125,6 +126,8 @@ fn text_part(subtype: &str, text: &str, out: &mut Vec<u8>) {
     };
     put(out, &["Content-Type: text/", subtype, "; charset=utf-8\r\nContent-Transfer-Encoding: ", encoding.name(), "\r\n\r\n"]);
     encoding.write(text, out);
+    // The line end before a boundary belongs to the boundary (RFC 2046 §5.1.1); this one leaves the text its own.
+    put(out, &["\r\n"]);
 }
 
 fn put(out: &mut Vec<u8>, pieces: &[&str]) {

@@ -80,7 +80,7 @@ fn fill(value: &mut Value, locale: &Locale, chain: &[&Catalogue]) -> Result<(), 
         Value::String(text) if text.starts_with('@') => {
             let key = format!("sample.{}", &text[1..]);
             if let Some(found) = chain.iter().find_map(|catalogue| catalogue.get(&key)) {
-                *text = found.text.clone();
+                text.clone_from(&found.text);
                 return Ok(());
             }
             let fields = chain.iter().map(|catalogue| catalogue.below(&key).collect::<Vec<_>>()).find(|fields| !fields.is_empty());

@@ -235,7 +235,7 @@ fn one_line(rendered: &str) -> Result<String, RenderError> {
 fn tidy(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut empty = 0;
-    for line in text.trim().split('\n').map(str::trim_end) {
+    for line in text.trim().lines().map(str::trim_end) {
         empty = if line.is_empty() { empty + 1 } else { 0 };
         if empty < 2 {
             out.push_str(line);

@@ -30,8 +30,7 @@ pub(crate) fn is_allowed(kind: &Kind, path: &str, in_subject: bool) -> bool {
 
 fn is_party_field(rest: &[&str]) -> bool {
     match rest {
-        [] | ["owners" | "members"] => true,
-        ["attributes", ..] => true,
+        [] | ["owners" | "members"] | ["attributes", ..] => true,
         ["manager", deeper @ ..] => is_party_field(deeper),
         [field] => PARTY.contains(field),
         _ => false,
@@ -61,8 +60,9 @@ pub(crate) fn refusal(kind: &Kind, path: &str) -> String {
     let head = path.split('.').next().unwrap_or(path);
     let same: Vec<&str> = all.iter().filter(|name| name.split('.').next() == Some(head)).map(String::as_str).collect();
     let allowed = if same.is_empty() {
-        let own = details(kind).map(|name| format!("details.{name}, ")).collect::<String>();
-        format!("{own}actor, object, member, before, after, changes, reader, organisation, reasons, event, locale")
+        let own = details(kind).map(|name| format!("details.{name}")).collect::<Vec<_>>().join(", ");
+        let comma = if own.is_empty() { "" } else { ", " };
+        format!("{own}{comma}actor, object, member, before, after, changes, reader, organisation, reasons, event, locale")
     } else {
         same.join(", ")
     };

@@ -129,7 +129,7 @@ pub fn desk(settings: Settings) -> Result<Desk> {
     let stationery = stationery(&settings.organisation, settings.letters.templates)?;
     Ok(Desk::new(DeskParts {
         stationery,
-        relays: settings.relays.iter().map(imprint).collect(),
+        relays: settings.relays.iter().map(|relay| imprint(relay, &settings.organisation.name)).collect(),
         guard: settings.safety.guard(),
         rules: Arc::new(settings.rules),
         clock: Arc::new(SystemClock),
@@ -199,11 +199,12 @@ pub fn find_relay<'a>(relays: &'a [RelayPlan], name: &str) -> Result<&'a RelayPl
     })
 }
 
-fn imprint(relay: &sections::Relay) -> RelayImprint {
+/// How a relay's letters are signed: in the organisation's name unless the relay has one of its own.
+fn imprint(relay: &sections::Relay, organisation: &str) -> RelayImprint {
     RelayImprint {
         name: relay.name.clone(),
         from: relay.from.clone(),
-        from_name: relay.from_name.clone(),
+        from_name: relay.from_name.clone().or_else(|| Some(organisation.to_owned())),
         reply_to: relay.reply_to.clone(),
         envelope_from: Some(relay.envelope_from.clone()),
     }

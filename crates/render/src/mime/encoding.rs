@@ -88,7 +88,7 @@ fn quoted_printable_line(line: &[u8], out: &mut Vec<u8>) {
         // A run of plain bytes is copied at once; two columns stay free for `=` and for a byte that must be encoded at the end.
         let run = rest.iter().take(LINE - 1 - column).take_while(|&&b| is_literal(b)).count();
         let run = if run == rest.len() && matches!(rest[run - 1], b' ' | b'\t') { run - 1 } else { run };
-        let from = column == 0 && rest.starts_with(b"From ") || column == 0 && rest == b".";
+        let from = column == 0 && (rest.starts_with(b"From ") || rest == b".");
         if run > 0 && !from {
             out.extend_from_slice(&rest[..run]);
             column += run;

@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn plain_text_stays_readable_and_is_folded_at_blanks() {
         assert_eq!(subject("You joined the group Payroll"), "Subject: You joined the group Payroll\r\n");
-        let long = subject(&"word ".repeat(30).trim_end().to_owned());
+        let long = subject("word ".repeat(30).trim_end());
         assert!(long.split("\r\n").all(|line| line.len() <= 78), "{long}");
     }
 

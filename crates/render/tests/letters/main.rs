@@ -1,5 +1,7 @@
 //! The letters as their readers get them, overrides, and hostile values.
 
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+
 mod built_in;
 mod hostile;
 mod message;

@@ -25,7 +25,7 @@ fn check_lines(bytes: &[u8]) {
     assert!(body.split("\r\n").all(|line| line.len() <= 78));
 }
 
-fn header<'a>(text: &'a str, name: &str) -> Option<String> {
+fn header(text: &str, name: &str) -> Option<String> {
     let (header, _) = text.split_once("\r\n\r\n")?;
     let unfolded = header.replace("\r\n ", " ");
     unfolded.split("\r\n").find_map(|line| line.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned))
