@@ -208,6 +208,8 @@ impl Bench {
                 self.attention.notify_one();
             }
             let refused = match self.guard.admit(&lease.to, lease.role) {
+                // A letter that could not be written is kept empty; it is never sent raw or empty.
+                _ if lease.bytes.is_empty() => Outcome::Withheld { why: "the letter could not be written and is empty".to_owned() },
                 Verdict::Send(to) => return Some(Load::new(lease.id, to, lease.sender, lease.bytes, lease.message_id)),
                 Verdict::ToFile(to) if self.to_file => return Some(Load::new(lease.id, to, lease.sender, lease.bytes, lease.message_id)),
                 Verdict::ToFile(_) => Outcome::Withheld { why: "safety.mode is \"file\" but safety.file names no file".to_owned() },
@@ -249,8 +251,12 @@ impl Bench {
         self.gauges.count(flight.lane, flight.standing.accepted_at, counted, &settlement);
         match counted {
             Counted::Sent => tracing::debug!(relay = %self.relay, outbox.item = %settlement.id, attempts = settlement.attempts, "sent"),
-            Counted::Nothing => tracing::debug!(relay = %self.relay, outbox.item = %settlement.id, outbox.outcome = settlement.what, "not sent"),
-            _ => tracing::info!(relay = %self.relay, outbox.item = %settlement.id, outbox.outcome = settlement.what, outbox.state = %settlement.state, attempts = settlement.attempts, "not taken"),
+            Counted::Nothing => {
+                tracing::debug!(relay = %self.relay, outbox.item = %settlement.id, outbox.outcome = settlement.what, "not sent");
+            }
+            _ => {
+                tracing::info!(relay = %self.relay, outbox.item = %settlement.id, outbox.outcome = settlement.what, outbox.state = %settlement.state, attempts = settlement.attempts, "not taken");
+            }
         }
         self.house.outcome_known();
         // The settler outlives every bench; if it is gone the process is ending, and the lease lapses.

@@ -54,7 +54,13 @@ impl Source for Single {
 }
 
 /// Delivers one leased item by its relay. `file` is where letters go when the guard's mode is `file`.
-pub async fn deliver_now(plan: &RelayPlan, guard: &EnvironmentGuard, file: Option<&Path>, clock: &Arc<dyn Clock>, lease: &Lease) -> Delivered {
+pub async fn deliver_now(
+    plan: &RelayPlan,
+    guard: &EnvironmentGuard,
+    file: Option<&Path>,
+    clock: &Arc<dyn Clock>,
+    lease: &Lease,
+) -> Delivered {
     let without_courier = |outcome, why: &str| {
         let dialogue = Dialogue { lines: vec![(Speaker::Note, why.to_owned())] };
         Delivered { outcome, trouble: None, dialogue }

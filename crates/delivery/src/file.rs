@@ -74,6 +74,9 @@ fn append(path: &Path, turn: &Mutex<()>, text: &[u8]) -> Result<(), RelayTrouble
     let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
     let trouble = |error| folder_trouble(path, &error);
     let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path).map_err(trouble)?;
+    if text.is_empty() {
+        return Ok(());
+    }
     let before = file.metadata().map_err(trouble)?.len();
     if let Err(error) = file.write_all(text).and_then(|()| file.sync_data()) {
         // Take the torn end away, so that the next attempt does not stand behind half a letter.

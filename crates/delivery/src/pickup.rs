@@ -71,7 +71,9 @@ impl Courier for PickupCourier {
 }
 
 /// Runs file work away from the threads that serve connections.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, RelayTrouble> + Send + 'static) -> Result<T, RelayTrouble> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, RelayTrouble> + Send + 'static,
+) -> Result<T, RelayTrouble> {
     tokio::task::spawn_blocking(work)
         .await
         .unwrap_or_else(|error| Err(RelayTrouble::new(TroubleKind::Folder, Stage::Write, format!("writing broke off: {error}"))))
@@ -245,7 +247,10 @@ mod tests {
         let own = "From: f@example.org\r\nTo: Ada <ada@example.org>\r\n\r\nTo: eve@example.org\r\n";
         assert_eq!(composed("ada@example.org", own, false), own);
         let copied = "From: f@example.org\r\nTo: Ada\r\n <ada@example.org>\r\nCc: bob@example.org\r\nSubject: x\r\n\r\nbody\r\n";
-        assert_eq!(composed("test@example.org", copied, false), "To: test@example.org\r\nFrom: f@example.org\r\nSubject: x\r\n\r\nbody\r\n");
+        assert_eq!(
+            composed("test@example.org", copied, false),
+            "To: test@example.org\r\nFrom: f@example.org\r\nSubject: x\r\n\r\nbody\r\n"
+        );
         assert!(!composed("ada@example.org", copied, false).contains("bob"));
     }
 

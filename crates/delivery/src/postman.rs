@@ -113,7 +113,8 @@ impl Postman {
         let mut desks = JoinSet::new();
         let (mut benches, mut statuses, mut pauses) = (Vec::new(), Vec::new(), Vec::new());
         // In mode `file` no relay is ever spoken to: one file takes the place of all couriers.
-        let to_file = (guard.mode() == Mode::File).then_some(file).flatten().map(|path| Arc::new(FileCourier::new(path, Arc::clone(&clock))));
+        let to_file =
+            (guard.mode() == Mode::File).then_some(file).flatten().map(|path| Arc::new(FileCourier::new(path, Arc::clone(&clock))));
         for (number, plan) in (1..).zip(relays) {
             let courier = to_file.clone().map_or_else(|| courier_for(&plan, &clock), |file| file as Arc<dyn Courier>);
             let bench = Arc::new(Bench::new(BenchParts {

@@ -93,8 +93,11 @@ fn choose<'a>(auth: &'a AuthPlan, offer: &Offer) -> Result<Box<dyn Mechanism + '
         Some(_) => Ok(Box::new(Login(auth, 0))),
         None if offer.auth.is_empty() => Err(trouble(TroubleKind::Configuration, "the relay offers no sign-in")
             .hint("many relays offer it only after encryption (set tls), or on another port (587, 465); or remove auth")),
-        None => Err(trouble(TroubleKind::Configuration, format!("the relay offers only {}, none of which is wanted here", offer.auth.join(", ")))
-            .hint("set auth.mechanism to one that the relay offers; PLAIN and LOGIN are known here")),
+        None => Err(trouble(
+            TroubleKind::Configuration,
+            format!("the relay offers only {}, none of which is wanted here", offer.auth.join(", ")),
+        )
+        .hint("set auth.mechanism to one that the relay offers; PLAIN and LOGIN are known here")),
     }
 }
 
@@ -113,8 +116,11 @@ pub(crate) async fn sign_in(
     }
     let mut mechanism = choose(auth, offer)?;
     if mechanism.shows_password() && !wire.is_encrypted() && !auth.allow_cleartext {
-        return Err(trouble(TroubleKind::Configuration, format!("{} would send the password readable, the session is not encrypted", mechanism.name()))
-            .hint("set tls to starttls or implicit; or, if you accept the risk, auth.allow_cleartext = true"));
+        return Err(trouble(
+            TroubleKind::Configuration,
+            format!("{} would send the password readable, the session is not encrypted", mechanism.name()),
+        )
+        .hint("set tls to starttls or implicit; or, if you accept the risk, auth.allow_cleartext = true"));
     }
     let mut line = Zeroizing::new(format!("AUTH {}", mechanism.name()));
     if let Some(initial) = mechanism.initial() {

@@ -172,7 +172,11 @@ impl<'a> Session<'a> {
 
     /// A relay that closes between two letters has had enough of this session, no more.
     fn end_of(&self, broken: Broken) -> SessionEnd {
-        if broken.closed && self.carried > 0 && broken.trouble.stage == Stage::Mail { SessionEnd::Limit } else { SessionEnd::Trouble(broken.trouble) }
+        if broken.closed && self.carried > 0 && broken.trouble.stage == Stage::Mail {
+            SessionEnd::Limit
+        } else {
+            SessionEnd::Trouble(broken.trouble)
+        }
     }
 
     /// The next load that the relay can take, waiting for it. Unasked bytes meanwhile, a stale 421 for one, end the session before a load is taken.
@@ -383,7 +387,11 @@ impl<'a> Session<'a> {
             Ok(Some(refusal)) => refusal,
             Ok(None) if whole => Outcome::Sent { reply: reply.line() },
             Ok(None) => {
-                let trouble = RelayTrouble::new(TroubleKind::Protocol, Stage::Content, format!("an answer before the end of the content: {}", reply.line()));
+                let trouble = RelayTrouble::new(
+                    TroubleKind::Protocol,
+                    Stage::Content,
+                    format!("an answer before the end of the content: {}", reply.line()),
+                );
                 return Verdict::Last(returned(&trouble), SessionEnd::Trouble(trouble));
             }
         };

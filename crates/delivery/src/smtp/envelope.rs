@@ -17,7 +17,10 @@ pub(super) fn refuse_locally(load: &Load, offer: &Offer) -> Option<Outcome> {
         _ => {}
     }
     if load.smtputf8 && !offer.smtputf8 {
-        return never(Stage::Mail, "an address or a header is not ASCII and the relay does not offer SMTPUTF8 (RFC 6531); it was not sent".to_owned());
+        return never(
+            Stage::Mail,
+            "an address or a header is not ASCII and the relay does not offer SMTPUTF8 (RFC 6531); it was not sent".to_owned(),
+        );
     }
     if load.eight_bit && !offer.eight_bit {
         return never(Stage::Mail, "the letter is not 7-bit and the relay does not offer 8BITMIME (RFC 6152); it was not sent".to_owned());

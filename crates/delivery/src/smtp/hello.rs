@@ -45,7 +45,11 @@ impl SmtpCourier {
         let mut wire = if implicit { self.encrypt(stream, recorder).await? } else { Wire::new(Stream::Plain(stream), recorder) };
         let greeting = wire.reply(self.timeouts.command).await.map_err(|l| {
             let trouble = lost(Stage::Greeting, &l);
-            if matches!(l, Lost::Late(_)) && !implicit { trouble.hint("the port may expect TLS at once: tls = \"implicit\"") } else { trouble }
+            if matches!(l, Lost::Late(_)) && !implicit {
+                trouble.hint("the port may expect TLS at once: tls = \"implicit\"")
+            } else {
+                trouble
+            }
         })?;
         if greeting.code != 220 {
             return Err(self.table.trouble(Stage::Greeting, &greeting));
@@ -75,7 +79,9 @@ impl SmtpCourier {
         let found = timeout_at(until, tokio::net::lookup_host((host, port))).await;
         let addresses: Vec<SocketAddr> = match found {
             Ok(Ok(addresses)) => addresses.collect(),
-            Ok(Err(error)) => return Err(trouble(format!("{host} cannot be found: {error}")).hint("check host and the name servers of this machine")),
+            Ok(Err(error)) => {
+                return Err(trouble(format!("{host} cannot be found: {error}")).hint("check host and the name servers of this machine"));
+            }
             Err(_) => return Err(trouble(format!("looking up {host} took too long")).hint("check the name servers of this machine")),
         };
         let mut last = format!("{host} has no address");
@@ -150,7 +156,10 @@ impl SmtpCourier {
             return Err(self.table.trouble(Stage::Tls, &reply));
         }
         if wire.unread() > 0 {
-            return Err(trouble(TroubleKind::Protocol, "clear text followed the answer to STARTTLS: somebody may be tampering with the connection"));
+            return Err(trouble(
+                TroubleKind::Protocol,
+                "clear text followed the answer to STARTTLS: somebody may be tampering with the connection",
+            ));
         }
         let (stream, recorder) = wire.into_clear().expect("STARTTLS is asked for on clear sessions only");
         let mut wire = self.encrypt(stream, recorder).await?;

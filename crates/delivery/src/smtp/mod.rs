@@ -52,7 +52,8 @@ impl SmtpCourier {
 
     /// Whether the relay has lately broken the protocol, so that commands must not be sent ahead of replies.
     fn is_careful(&self) -> bool {
-        !self.plan.pipelining || self.careful_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
+        !self.plan.pipelining
+            || self.careful_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
     }
 
     fn learn_from(&self, trouble: &RelayTrouble) {

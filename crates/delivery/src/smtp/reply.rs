@@ -141,7 +141,9 @@ mod tests {
         assert_eq!(Reply::parse(b"250-a\r\n25").unwrap(), None);
         let long = [b"250 ".as_slice(), &[b'x'; 5000]].concat();
         let many = "250-x\r\n".repeat(101);
-        for wrong in [b"ok\r\n".as_slice(), b"HTTP", b"250-a\r\n251 b\r\n", b"999 x\r\n", b"150 x\r\n", b"250_x\r\n", &long, many.as_bytes()] {
+        for wrong in
+            [b"ok\r\n".as_slice(), b"HTTP", b"250-a\r\n251 b\r\n", b"999 x\r\n", b"150 x\r\n", b"250_x\r\n", &long, many.as_bytes()]
+        {
             assert!(Reply::parse(wrong).is_err(), "{}", String::from_utf8_lossy(&wrong[..wrong.len().min(20)]));
         }
     }

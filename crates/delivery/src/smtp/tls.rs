@@ -94,7 +94,8 @@ fn explain(error: &io::Error, host: &str) -> RelayTrouble {
         rustls::Error::InvalidMessage(_) => trouble(format!("what {host} sends is not TLS: {error}"))
             .hint("the port speaks clear text first: tls = \"starttls\", or use port 465 with tls = \"implicit\""),
         rustls::Error::PeerIncompatible(_) | rustls::Error::AlertReceived(rustls::AlertDescription::ProtocolVersion) => {
-            trouble(format!("{host} offers no TLS version that is allowed here: {error}")).hint("the relay is too old, or tls_min is too high")
+            trouble(format!("{host} offers no TLS version that is allowed here: {error}"))
+                .hint("the relay is too old, or tls_min is too high")
         }
         rustls::Error::AlertReceived(alert) => trouble(format!("{host} refused the TLS handshake: {alert:?}"))
             .hint("if the relay asks for a client certificate, set client_cert_file and client_key_file to one it trusts"),
@@ -109,9 +110,12 @@ fn certificate(wrong: &CertificateError, host: &str) -> RelayTrouble {
             trouble(format!("the certificate of {host} expired on {}", day(*not_after))).hint(renew)
         }
         CertificateError::Expired => trouble(format!("the certificate of {host} has expired")).hint(renew),
-        CertificateError::NotValidYetContext { not_before, .. } => trouble(format!("the certificate of {host} is valid only from {}", day(*not_before)))
-            .hint("check the clocks of both machines"),
-        CertificateError::NotValidYet => trouble(format!("the certificate of {host} is not valid yet")).hint("check the clocks of both machines"),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            trouble(format!("the certificate of {host} is valid only from {}", day(*not_before))).hint("check the clocks of both machines")
+        }
+        CertificateError::NotValidYet => {
+            trouble(format!("the certificate of {host} is not valid yet")).hint("check the clocks of both machines")
+        }
         CertificateError::NotValidForNameContext { presented, .. } => {
             let names = if presented.is_empty() { "no name at all".to_owned() } else { presented.join(", ") };
             trouble(format!("the certificate is made out to {names}, not to {host}"))
@@ -120,8 +124,10 @@ fn certificate(wrong: &CertificateError, host: &str) -> RelayTrouble {
         CertificateError::NotValidForName => {
             trouble(format!("the certificate is not made out to {host}")).hint("set host to a name that the certificate carries")
         }
-        CertificateError::UnknownIssuer => trouble(format!("the certificate of {host} is signed by an authority that is not trusted here"))
-            .hint("set ca_file to the certificate of the authority that signed it"),
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            trouble(format!("the certificate of {host} is signed by an authority that is not trusted here"))
+                .hint("set ca_file to the certificate of the authority that signed it")
+        }
         CertificateError::Revoked => trouble(format!("the certificate of {host} was revoked")).hint(renew),
         CertificateError::Other(inner) if inner.to_string().contains("CaUsedAsEndEntity") => {
             trouble(format!("{host} shows the certificate of an authority as its own"))

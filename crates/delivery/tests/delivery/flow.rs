@@ -18,8 +18,8 @@ use tidings_sink::{Fault, Sink, SinkOptions, Stage, What, When};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn sink() -> Sink {
-    Sink::listen("127.0.0.1:0".parse().unwrap(), SinkOptions::default()).await.unwrap()
+fn sink() -> Sink {
+    Sink::listen("127.0.0.1:0".parse().unwrap(), SinkOptions::default()).unwrap()
 }
 
 fn smtp(sink: &Sink) -> RelayPlan {
@@ -32,7 +32,7 @@ async fn settled(house: &House, count: usize) {
 
 #[tokio::test]
 async fn letters_arrive_once_and_are_settled() {
-    let (house, sink) = (House::build().await, sink().await);
+    let (house, sink) = (House::build().await, sink());
     let items = house.accept_many(300).await;
     let postman = house.postman(smtp(&sink), live());
     sink.wait_for(300, PATIENCE).await.unwrap();
@@ -46,12 +46,12 @@ async fn letters_arrive_once_and_are_settled() {
     assert!(row.last_reply.unwrap().starts_with("250"));
     assert!(postman.stop(PATIENCE).await);
     assert!(sink.duplicates().is_empty());
-    assert_eq!(sink.statistics().open_sessions, 0);
+    until("the sink has seen every QUIT", || async { sink.statistics().open == 0 }).await;
 }
 
 #[tokio::test]
 async fn a_refusal_touches_its_letter_only() {
-    let (house, sink) = (House::build().await, sink().await);
+    let (house, sink) = (House::build().await, sink());
     sink.add_fault(Fault::new(Stage::Rcpt, When::ToAddressContains("reader3@".into()), What::reply("550 5.1.1 nobody")));
     sink.add_fault(Fault::new(Stage::Content, When::ToAddressContains("reader5@".into()), What::reply("451 4.3.0 later")));
     let items = house.accept_many(20).await;
@@ -70,22 +70,24 @@ async fn a_refusal_touches_its_letter_only() {
 
 #[tokio::test]
 async fn an_outage_holds_the_relay_spends_no_attempts_and_loses_nothing() {
-    let (house, sink) = (House::build().await, sink().await);
+    let (house, sink) = (House::build().await, sink());
     sink.close().await;
     house.accept_many(500).await;
     let postman = house.postman(smtp(&sink), live());
     until("the relay is held", || async { postman.status().relays[0].condition == "held" }).await;
     let told = || async { house.store.relays().await.unwrap().into_iter().find(|relay| relay.name == "main") };
     until("other processes can see why", || async {
-        told().await.is_some_and(|relay| relay.condition.as_deref() == Some("held") && relay.reason.is_some_and(|r| r.contains("cannot be reached")))
+        told().await.is_some_and(|relay| {
+            relay.condition.as_deref() == Some("held") && relay.reason.is_some_and(|r| r.contains("cannot be reached"))
+        })
     })
     .await;
     assert!(house.rows(State::Waiting).await.iter().all(|row| row.attempts == 0));
-    sink.reopen().await.unwrap();
+    sink.reopen().unwrap();
     sink.wait_for(200, PATIENCE).await.unwrap();
     // A second outage in the middle of it: sessions are dropped where they stand.
     sink.close().await;
-    sink.reopen().await.unwrap();
+    sink.reopen().unwrap();
     let all = |letters: &[std::sync::Arc<tidings_sink::Received>]| letters.iter().map(|l| l.to[0].clone()).collect::<HashSet<_>>().len();
     until("every letter has arrived, or waits for a minute as unknown", || async {
         house.count(State::Claimed).await == 0 && house.rows(State::Waiting).await.iter().all(|row| row.maybe_duplicate)
@@ -96,13 +98,16 @@ async fn an_outage_holds_the_relay_spends_no_attempts_and_loses_nothing() {
     assert!(all(&sink.letters()) + unknown.len() >= 500);
     assert!(house.rows(State::Sent).await.iter().all(|row| row.attempts == 1 && !row.maybe_duplicate));
     assert!(sink.duplicates().is_empty(), "{:?}", sink.duplicates());
-    until("the relay is open for everybody to see", || async { told().await.is_some_and(|relay| relay.condition.as_deref() != Some("held")) }).await;
+    until("the relay is open for everybody to see", || async {
+        told().await.is_some_and(|relay| relay.condition.as_deref() != Some("held"))
+    })
+    .await;
     assert!(postman.stop(PATIENCE).await);
 }
 
 #[tokio::test]
 async fn hang_ups_in_the_middle_lose_nothing_and_duplicate_only_what_is_marked() {
-    let (house, sink) = (House::build().await, sink().await);
+    let (house, sink) = (House::build().await, sink());
     sink.add_fault(Fault::new(Stage::Rcpt, When::Every(40), What::Hangup));
     sink.add_fault(Fault::new(Stage::Content, When::Every(60), What::HangupAfterAccept));
     let mut plan = smtp(&sink);
@@ -110,7 +115,8 @@ async fn hang_ups_in_the_middle_lose_nothing_and_duplicate_only_what_is_marked()
     house.accept_many(400).await;
     let postman = house.postman(plan, live());
     settled(&house, 400).await;
-    let marked: HashSet<String> = house.rows(State::Sent).await.into_iter().filter(|row| row.maybe_duplicate).map(|row| row.message_id).collect();
+    let marked: HashSet<String> =
+        house.rows(State::Sent).await.into_iter().filter(|row| row.maybe_duplicate).map(|row| row.message_id).collect();
     assert!(!marked.is_empty());
     let twice: HashMap<String, u32> = sink.duplicates().into_iter().map(|d| (d.message_id, d.times)).collect();
     for id in twice.keys() {
@@ -123,7 +129,7 @@ async fn hang_ups_in_the_middle_lose_nothing_and_duplicate_only_what_is_marked()
 
 #[tokio::test]
 async fn a_letter_under_which_every_session_breaks_does_not_hold_up_the_others() {
-    let (house, sink) = (House::build().await, sink().await);
+    let (house, sink) = (House::build().await, sink());
     sink.add_fault(Fault::new(Stage::Data, When::ToAddressContains("reader0@".into()), What::Hangup));
     let items = house.accept_many(10).await;
     let postman = house.postman(smtp(&sink), live());
@@ -135,10 +141,13 @@ async fn a_letter_under_which_every_session_breaks_does_not_hold_up_the_others()
 
 #[tokio::test]
 async fn a_wrong_password_probes_slowly_and_says_why() {
-    use tidings_delivery::{Secret, plan::{AuthPlan, SmtpPlan}};
+    use tidings_delivery::{
+        Secret,
+        plan::{AuthPlan, SmtpPlan},
+    };
     let house = House::build().await;
     let users = [("ada".to_owned(), "right".to_owned())].into();
-    let sink = Sink::listen("127.0.0.1:0".parse().unwrap(), SinkOptions { users, require_auth: true, ..SinkOptions::default() }).await.unwrap();
+    let sink = Sink::listen("127.0.0.1:0".parse().unwrap(), SinkOptions { users, require_auth: true, ..SinkOptions::default() }).unwrap();
     let way = plan(sink.addr());
     let auth = AuthPlan::new("ada", Secret::new("wrong"), &way.host, way.port, way.tls).allow_cleartext(true);
     let breaker = BreakerPlan { delays: vec![Duration::from_millis(20)], slow_delays: vec![Duration::from_secs(3600)] };
@@ -149,13 +158,13 @@ async fn a_wrong_password_probes_slowly_and_says_why() {
     assert!(postman.status().relays[0].reason.as_ref().unwrap().contains("535"));
     until("the letters are back", || async { house.count(State::Claimed).await == 0 }).await;
     assert_eq!(house.row(items[0]).await.attempts, 0);
-    assert_eq!(sink.statistics().failed_sign_ins, 1, "one probe, because of account lock-out");
+    assert_eq!(sink.statistics().refused_sign_ins, 1, "one probe, because of account lock-out");
     assert!(postman.stop(PATIENCE).await);
 }
 
 #[tokio::test]
 async fn an_operators_pause_stops_the_relay_and_lets_it_go_on() {
-    let (house, sink) = (House::build().await, sink().await);
+    let (house, sink) = (House::build().await, sink());
     house.store.pause_relay("main", true, "ops").await.unwrap();
     house.accept_many(5).await;
     let postman = house.postman(smtp(&sink), live());
@@ -170,12 +179,15 @@ async fn an_operators_pause_stops_the_relay_and_lets_it_go_on() {
 async fn the_guard_decides_on_every_letter() {
     let at = |text: &str| Address::parse(text).unwrap();
     let two = || ["ada@example.org".to_owned(), "eve@elsewhere.example".to_owned()];
-    let (house, sink) = (House::build().await, sink().await);
+    let (house, sink) = (House::build().await, sink());
     let domains = vec!["example.org".to_owned()];
 
     let items = house.accept(two(), Lane::Notices).await;
     let postman = house.postman(smtp(&sink), EnvironmentGuard::new(Mode::Live, None, None, domains.clone()));
-    until("both are decided", || async { house.row(items[0]).await.state == State::Sent && house.row(items[1]).await.state == State::Failed }).await;
+    until("both are decided", || async {
+        house.row(items[0]).await.state == State::Sent && house.row(items[1]).await.state == State::Failed
+    })
+    .await;
     assert!(house.row(items[1]).await.last_reply.unwrap().contains("elsewhere.example"));
     assert!(postman.stop(PATIENCE).await);
 
@@ -188,7 +200,8 @@ async fn the_guard_decides_on_every_letter() {
 
     let items = house.accept(two(), Lane::Notices).await;
     let postman = house.postman(smtp(&sink), EnvironmentGuard::new(Mode::Off, None, None, vec![]));
-    until("both are held", || async { house.row(items[0]).await.state == State::Held && house.row(items[1]).await.state == State::Held }).await;
+    until("both are held", || async { house.row(items[0]).await.state == State::Held && house.row(items[1]).await.state == State::Held })
+        .await;
     assert!(postman.stop(PATIENCE).await);
 
     let folder = tempfile::tempdir().unwrap();
@@ -196,7 +209,10 @@ async fn the_guard_decides_on_every_letter() {
     let guard = || EnvironmentGuard::new(Mode::File, None, None, vec![]);
     let items = house.accept(two(), Lane::Notices).await;
     let postman = house.postman_with(vec![smtp(&sink)], guard(), Some(file.clone()));
-    until("both are written", || async { house.row(items[0]).await.state == State::Sent && house.row(items[1]).await.state == State::Sent }).await;
+    until("both are written", || async {
+        house.row(items[0]).await.state == State::Sent && house.row(items[1]).await.state == State::Sent
+    })
+    .await;
     assert_eq!(std::fs::read_to_string(&file).unwrap().matches("X-Envelope-To: ").count(), 2);
     assert!(postman.stop(PATIENCE).await);
 
@@ -212,7 +228,7 @@ async fn the_guard_decides_on_every_letter() {
 
 #[tokio::test]
 async fn an_urgent_letter_does_not_wait_behind_what_is_leased_already() {
-    let (house, sink) = (House::build().await, sink().await);
+    let (house, sink) = (House::build().await, sink());
     sink.add_fault(Fault::new(Stage::Content, When::Always, What::Stall(Duration::from_millis(5))));
     house.accept((0..300).map(|n| format!("low{n}@example.org")), Lane::Digests).await;
     let plan = RelayPlan { limits: Limits { sessions: 1, messages_per_session: 1000 }, ..smtp(&sink) };
@@ -226,7 +242,7 @@ async fn an_urgent_letter_does_not_wait_behind_what_is_leased_already() {
 
 #[tokio::test]
 async fn a_stop_finishes_what_is_on_the_wire_and_gives_back_the_rest() {
-    let (house, sink) = (House::build().await, sink().await);
+    let (house, sink) = (House::build().await, sink());
     sink.add_fault(Fault::new(Stage::Content, When::Always, What::Stall(Duration::from_millis(20))));
     house.accept_many(200).await;
     let postman = house.postman(smtp(&sink), live());
@@ -246,7 +262,7 @@ async fn a_stop_finishes_what_is_on_the_wire_and_gives_back_the_rest() {
 
 #[tokio::test]
 async fn at_the_deadline_of_a_stop_what_is_on_the_wire_is_settled_as_unknown() {
-    let (house, sink) = (House::build().await, sink().await);
+    let (house, sink) = (House::build().await, sink());
     sink.add_fault(Fault::new(Stage::Content, When::Always, What::Stall(Duration::from_secs(60))));
     let items = house.accept_many(1).await;
     let mut commands = 0;
@@ -264,13 +280,14 @@ async fn at_the_deadline_of_a_stop_what_is_on_the_wire_is_settled_as_unknown() {
 #[tokio::test]
 async fn an_idle_session_that_was_closed_by_the_relay_costs_the_next_letter_nothing() {
     let house = House::build().await;
-    let sink = Sink::listen("127.0.0.1:0".parse().unwrap(), SinkOptions { idle: Duration::from_millis(50), ..SinkOptions::default() }).await.unwrap();
+    let sink =
+        Sink::listen("127.0.0.1:0".parse().unwrap(), SinkOptions { idle: Duration::from_millis(50), ..SinkOptions::default() }).unwrap();
     let postman = house.postman(smtp(&sink), live());
     for number in 1..=5 {
         house.accept_many(1).await;
         sink.wait_for(number, PATIENCE).await.unwrap();
         // The sink says 421 and closes; whether the session has noticed when the next letter comes is left to chance on purpose.
-        until("the session has ended", || async { sink.statistics().open_sessions == 0 }).await;
+        until("the session has ended", || async { sink.statistics().open == 0 }).await;
     }
     settled(&house, 5).await;
     assert!(house.rows(State::Sent).await.iter().all(|row| row.attempts == 1 && !row.maybe_duplicate));
@@ -280,13 +297,49 @@ async fn an_idle_session_that_was_closed_by_the_relay_costs_the_next_letter_noth
 
 #[tokio::test]
 async fn more_sessions_come_as_the_relay_answers_and_never_more_than_allowed() {
-    let (house, sink) = (House::build().await, sink().await);
+    let (house, sink) = (House::build().await, sink());
     sink.add_fault(Fault::new(Stage::Content, When::Always, What::Stall(Duration::from_millis(10))));
     house.accept_many(200).await;
     let plan = RelayPlan { limits: Limits { sessions: 4, messages_per_session: 15 }, ..smtp(&sink) };
     let postman = house.postman(plan, live());
     settled(&house, 200).await;
-    assert_eq!(sink.statistics().most_sessions, 4);
+    assert_eq!(sink.statistics().most_open, 4);
     assert!(sink.letters().iter().all(|letter| letter.place <= 15));
+    assert!(postman.stop(PATIENCE).await);
+}
+
+#[tokio::test]
+async fn one_letter_now_by_the_same_way_with_the_dialogue_written_down() {
+    let (house, sink) = (House::build().await, sink());
+    house.accept_many(1).await;
+    let claim =
+        tidings_store::Claim { node: "cli".into(), relay: "main".into(), limit: 1, max_bytes: 1 << 20, lease: Duration::from_secs(60) };
+    let lease = house.store.claim(claim).await.unwrap().remove(0);
+    let delivered = tidings_delivery::deliver_now(&smtp(&sink), &live(), None, &house.clock, &lease).await;
+    assert_eq!((crate::sessions::short(&delivered.outcome).as_str(), delivered.trouble), ("sent", None));
+    let said = delivered.dialogue.to_string();
+    for line in ["> EHLO house.example.org", "> MAIL FROM:<house@example.org>", "> RCPT TO:<reader0@example.org>", "< 354", "> QUIT"] {
+        assert!(said.contains(line), "{line} is missing in:\n{said}");
+    }
+    let off = EnvironmentGuard::new(Mode::Off, None, None, vec![]);
+    let withheld = tidings_delivery::deliver_now(&smtp(&sink), &off, None, &house.clock, &lease).await;
+    assert_eq!((crate::sessions::short(&withheld.outcome).as_str(), sink.count()), ("withheld", 1));
+}
+
+#[tokio::test]
+async fn delivery_stops_while_outcomes_cannot_be_written_and_drops_none() {
+    let (mut house, sink) = (House::build().await, sink());
+    let refuses_outcomes = std::sync::atomic::AtomicBool::new(true);
+    let faulty = std::sync::Arc::new(crate::faulty::Faulty { real: std::sync::Arc::clone(&house.store), refuses_outcomes });
+    house.store = std::sync::Arc::clone(&faulty) as std::sync::Arc<dyn tidings_store::Store>;
+    house.accept_many(1).await;
+    let postman = house.postman(smtp(&sink), live());
+    until("delivery is suspended", || async { postman.status().suspended }).await;
+    assert_eq!(sink.count(), 1);
+    house.accept_many(20).await;
+    until("the outcome is still there", || async { postman.status().unsettled == 1 }).await;
+    faulty.refuses_outcomes.store(false, std::sync::atomic::Ordering::Release);
+    settled(&house, 21).await;
+    assert!(sink.duplicates().is_empty() && !postman.status().suspended);
     assert!(postman.stop(PATIENCE).await);
 }

@@ -1,5 +1,9 @@
 //! Delivery against servers that speak the protocol, or break it: scripted dialogues, the mail sink, the real outbox.
 
+#![allow(clippy::disallowed_methods, reason = "tests run by the machine's clock and talk to their child processes by the environment")]
+#![allow(clippy::unwrap_used, reason = "a test that meets what cannot be must fail")]
+
+mod faulty;
 mod flow;
 mod folders;
 mod house;

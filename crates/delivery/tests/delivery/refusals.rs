@@ -4,8 +4,8 @@ use crate::sessions::{Batch, deliver, load, plan, short_end};
 use tidings_delivery::plan::SmtpPlan;
 use tidings_sink::{Extensions, Fault, Sink, SinkOptions, Stage, What, When};
 
-async fn sink(extensions: Extensions) -> Sink {
-    Sink::listen("127.0.0.1:0".parse().unwrap(), SinkOptions { extensions, ..SinkOptions::default() }).await.unwrap()
+fn sink(extensions: Extensions) -> Sink {
+    Sink::listen("127.0.0.1:0".parse().unwrap(), SinkOptions { extensions, ..SinkOptions::default() }).unwrap()
 }
 
 const NO_PIPELINING: Extensions = Extensions { pipelining: false, ..Extensions::ALL };
@@ -27,7 +27,7 @@ async fn each_refusal_lands_on_its_letter_or_on_the_relay() {
         (Stage::Rcpt, "530 5.7.0 sign in", "sent returned", "auth rcpt"),
     ] {
         for extensions in [Extensions::ALL, NO_PIPELINING] {
-            let sink = sink(extensions).await;
+            let sink = sink(extensions);
             sink.add_fault(Fault::new(stage, When::Nth(2), What::reply(reply)));
             let mut batch = Batch::letters(3);
             let ended = deliver(plan(sink.addr()), &mut batch).await;
@@ -45,7 +45,7 @@ async fn a_refusal_before_the_first_letter_is_the_relays() {
         (Stage::Ehlo, "550 5.7.1 not you", "configuration ehlo"),
         (Stage::Ehlo, "450 4.3.2 later", "busy ehlo"),
     ] {
-        let sink = sink(Extensions::ALL).await;
+        let sink = sink(Extensions::ALL);
         sink.add_fault(Fault::new(stage, When::Always, What::reply(reply)));
         let mut batch = Batch::letters(1);
         let ended = deliver(plan(sink.addr()), &mut batch).await;
@@ -65,7 +65,7 @@ async fn a_hang_up_makes_unknown_only_what_had_its_final_dot() {
         (Stage::Content, What::Garbage(b"\xff\xfe nonsense\r\n".to_vec()), "unknown"),
         (Stage::Rcpt, What::SurplusReply("250 once more".into()), "returned"),
     ] {
-        let sink = sink(Extensions::ALL).await;
+        let sink = sink(Extensions::ALL);
         sink.add_fault(Fault::new(stage, When::Nth(2), what.clone()));
         let mut batch = Batch::letters(3);
         let end = deliver(plan(sink.addr()), &mut batch).await;
@@ -77,17 +77,20 @@ async fn a_hang_up_makes_unknown_only_what_had_its_final_dot() {
 
 #[tokio::test]
 async fn a_reply_in_single_bytes_and_unknown_extensions_do_no_harm() {
-    let sink = sink(Extensions::ALL).await;
+    let sink = sink(Extensions::ALL);
     sink.add_fault(Fault::new(Stage::Mail, When::Always, What::ReplyInBytes));
     let mut batch = Batch::letters(10);
     deliver(plan(sink.addr()), &mut batch).await;
     assert_eq!(sink.count(), 10);
-    assert!(sink.letters().iter().enumerate().all(|(n, letter)| letter.to == [format!("reader{}@example.org", n + 1)]), "order or envelope got mixed up");
+    assert!(
+        sink.letters().iter().enumerate().all(|(n, letter)| letter.to == [format!("reader{}@example.org", n + 1)]),
+        "order or envelope got mixed up"
+    );
 }
 
 #[tokio::test]
 async fn bare_line_ends_and_dots_arrive_as_lines() {
-    let sink = sink(Extensions::ALL).await;
+    let sink = sink(Extensions::ALL);
     let evil = "one\n.\nMAIL FROM:<eve@example.org>\r.\r..two\r\n.\r\n.";
     let mut batch = Batch::of([load(1, "ada@example.org", evil), load(2, "bob@example.org", "after")]);
     deliver(SmtpPlan { pipelining: true, ..plan(sink.addr()) }, &mut batch).await;
@@ -101,7 +104,7 @@ async fn bare_line_ends_and_dots_arrive_as_lines() {
 
 #[tokio::test]
 async fn eight_bits_and_utf8_addresses_are_declared_when_needed() {
-    let sink = sink(Extensions::ALL).await;
+    let sink = sink(Extensions::ALL);
     let mut batch = Batch::of([load(1, "jörg@example.org", "grün"), load(2, "ada@example.org", "green")]);
     deliver(plan(sink.addr()), &mut batch).await;
     let letters = sink.letters();

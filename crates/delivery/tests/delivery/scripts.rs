@@ -33,15 +33,16 @@ async fn server(scripts: Vec<String>) -> (SmtpPlan, JoinHandle<Vec<Vec<String>>>
 async fn play(stream: tokio::net::TcpStream, script: &str) -> Vec<String> {
     let mut stream = BufReader::new(stream);
     let (mut heard, mut say) = (Vec::new(), String::new());
-    let mut steps = script.lines().map(str::trim).filter(|line| !line.is_empty()).peekable();
-    while let Some(step) = steps.next() {
+    let steps: Vec<&str> = script.lines().filter(|line| !line.trim().is_empty()).collect();
+    for (at, step) in steps.iter().enumerate() {
         if let Some(words) = step.strip_prefix("S: ") {
             say.push_str(words);
             say.push_str("\r\n");
         } else if let Some(words) = step.strip_prefix("S! ") {
             say.push_str(words);
         }
-        if steps.peek().is_none_or(|next| !next.starts_with('S')) || steps.peek().is_some_and(|next| *next == "STAY") {
+        let says_more = steps.get(at + 1).is_some_and(|next| next.starts_with("S:") || next.starts_with("S!"));
+        if !says_more {
             // The client may be gone by now; the script's assertions are on the client's side.
             let _ = stream.write_all(std::mem::take(&mut say).as_bytes()).await;
         }
@@ -58,7 +59,7 @@ async fn play(stream: tokio::net::TcpStream, script: &str) -> Vec<String> {
                 }
             }
         }
-        if step == "STAY" {
+        if *step == "STAY" {
             // Until the client leaves.
             let mut line = String::new();
             while matches!(stream.read_line(&mut line).await, Ok(n) if n > 0) {
@@ -82,7 +83,13 @@ type Case = (&'static str, i64, String, &'static [&'static str], &'static str);
 fn cases() -> Vec<Case> {
     let s = |parts: &[&str]| parts.concat();
     vec![
-        ("all is well, pipelined", 2, s(&[HELLO, ENVELOPE, "C: .\nC: DATA\nS: 250 taken\nS: 250 ok\nS: 250 ok\nS: 354 go\n", TAKEN, BYE]), &["sent", "sent"], "done"),
+        (
+            "all is well, pipelined",
+            2,
+            s(&[HELLO, ENVELOPE, "C: .\nC: DATA\nS: 250 taken\nS: 250 ok\nS: 250 ok\nS: 354 go\n", TAKEN, BYE]),
+            &["sent", "sent"],
+            "done",
+        ),
         ("all is well, step by step", 2, s(&[PLAIN_HELLO, STEPS, TAKEN, STEPS, TAKEN, BYE]), &["sent", "sent"], "done"),
         ("garbage for a greeting", 1, s(&["S: SSH-2.0-OpenSSH\nSTAY"]), &[], "protocol greeting"),
         ("hang-up before the greeting", 1, String::new(), &[], "unreachable greeting"),
@@ -97,20 +104,79 @@ fn cases() -> Vec<Case> {
         ("421 to MAIL", 1, s(&[HELLO, "C: DATA\nS: 421 closing\n"]), &["returned"], "busy mail"),
         ("421 to RCPT", 1, s(&[HELLO, "C: DATA\nS: 250 ok\nS: 421 closing\n"]), &["returned"], "busy rcpt"),
         ("421 to DATA after a refusal", 1, s(&[HELLO, "C: DATA\nS: 250 ok\nS: 550 no\nS: 421 closing\n"]), &["returned"], "busy data"),
-        ("garbage to the dot", 2, s(&[HELLO, ENVELOPE, "C: .\nC: DATA\nS: ok, thanks\nSTAY"]), &["unknown", "returned"], "protocol content"),
+        (
+            "garbage to the dot",
+            2,
+            s(&[HELLO, ENVELOPE, "C: .\nC: DATA\nS: ok, thanks\nSTAY"]),
+            &["unknown", "returned"],
+            "protocol content",
+        ),
         ("354 to the dot", 1, s(&[HELLO, ENVELOPE, "C: .\nS: 354 more\nSTAY"]), &["unknown"], "protocol content"),
         ("250 to DATA", 1, s(&[HELLO, "C: DATA\nS: 250 ok\nS: 250 ok\nS: 250 ok\nSTAY"]), &["returned"], "protocol data"),
         ("one reply too many before the content", 1, s(&[HELLO, ENVELOPE, "S: 250 surplus\nSTAY"]), &["returned"], "protocol data"),
-        ("one reply too many after the dot", 1, s(&[HELLO, ENVELOPE, "C: .\nS: 250 taken\nS: 250 surplus\nSTAY"]), &["sent"], "protocol mail"),
-        ("one reply too many between two letters", 2, s(&[HELLO, ENVELOPE, "C: .\nC: DATA\nS: 250 taken\nS: 250 surplus\nS: 250 ok\nS: 250 ok\nS: 354 go\nSTAY"]), &["sent", "returned"], "protocol data"),
+        (
+            "one reply too many after the dot",
+            1,
+            s(&[HELLO, ENVELOPE, "C: .\nS: 250 taken\nS: 250 surplus\nSTAY"]),
+            &["sent"],
+            "protocol mail",
+        ),
+        (
+            "one reply too many between two letters",
+            2,
+            s(&[HELLO, ENVELOPE, "C: .\nC: DATA\nS: 250 taken\nS: 250 surplus\nS: 250 ok\nS: 250 ok\nS: 354 go\nSTAY"]),
+            &["sent", "returned"],
+            "protocol data",
+        ),
         ("a code outside the range", 1, s(&[HELLO, "C: DATA\nS: 199 hm\nSTAY"]), &["returned"], "protocol mail"),
         ("lines of different codes", 1, s(&[HELLO, "C: DATA\nS: 250-ok\nS: 550 no\nSTAY"]), &["returned"], "protocol mail"),
-        ("354 though nobody was accepted", 2, s(&[HELLO, "C: DATA\nS: 250 ok\nS: 550 5.1.1 nobody\nS: 354 go\nC: .\nS: 554 no recipients\n", ENVELOPE, TAKEN, BYE]), &["permanent rcpt", "sent"], "done"),
-        ("503 to the DATA of a refused letter", 2, s(&[HELLO, "C: DATA\nS: 250 ok\nS: 450 busy\nS: 503 no recipients\nC: RSET\nC: DATA\nS: 250 reset\nS: 250 ok\nS: 250 ok\nS: 354 go\n", TAKEN, BYE]), &["transient rcpt", "sent"], "done"),
-        ("MAIL of the next letter is refused behind the content", 3, s(&[HELLO, ENVELOPE, "C: .\nC: DATA\nS: 250 taken\nS: 550 no such sender\nS: 503 no\nS: 503 no\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go\n", TAKEN, BYE]), &["sent", "permanent mail", "sent"], "done"),
-        ("552 to RCPT is for now", 1, s(&[PLAIN_HELLO, "C: MAIL\nS: 250 ok\nC: RCPT\nS: 552 too many\n", BYE]), &["transient rcpt"], "done"),
+        (
+            "354 though nobody was accepted",
+            2,
+            s(&[HELLO, "C: DATA\nS: 250 ok\nS: 550 5.1.1 nobody\nS: 354 go\nC: .\nS: 554 no recipients\n", ENVELOPE, TAKEN, BYE]),
+            &["permanent rcpt", "sent"],
+            "done",
+        ),
+        (
+            "503 to the DATA of a refused letter",
+            2,
+            s(&[
+                HELLO,
+                "C: DATA\nS: 250 ok\nS: 450 busy\nS: 503 no recipients\nC: RSET\nC: DATA\nS: 250 reset\nS: 250 ok\nS: 250 ok\nS: 354 go\n",
+                TAKEN,
+                BYE,
+            ]),
+            &["transient rcpt", "sent"],
+            "done",
+        ),
+        (
+            "MAIL of the next letter is refused behind the content",
+            3,
+            s(&[
+                HELLO,
+                ENVELOPE,
+                "C: .\nC: DATA\nS: 250 taken\nS: 550 no such sender\nS: 503 no\nS: 503 no\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go\n",
+                TAKEN,
+                BYE,
+            ]),
+            &["sent", "permanent mail", "sent"],
+            "done",
+        ),
+        (
+            "552 to RCPT is for now",
+            1,
+            s(&[PLAIN_HELLO, "C: MAIL\nS: 250 ok\nC: RCPT\nS: 552 too many\n", BYE]),
+            &["transient rcpt"],
+            "done",
+        ),
         ("530 in mid-session", 1, s(&[HELLO, "C: DATA\nS: 530 5.7.0 sign in\nS: 503 no\nS: 503 no\nSTAY"]), &["returned"], "auth mail"),
-        ("STARTTLS with clear text behind the answer is covered elsewhere; 4yz to the content", 1, s(&[HELLO, ENVELOPE, "C: .\nS: 452 4.3.1 disk full\n", BYE]), &["transient content"], "done"),
+        (
+            "STARTTLS with clear text behind the answer is covered elsewhere; 4yz to the content",
+            1,
+            s(&[HELLO, ENVELOPE, "C: .\nS: 452 4.3.1 disk full\n", BYE]),
+            &["transient content"],
+            "done",
+        ),
     ]
 }
 
@@ -120,7 +186,11 @@ async fn every_dialogue_ends_as_it_must() {
         let (plan, playing) = server(vec![script]).await;
         let mut batch = Batch::letters(letters);
         let ended = deliver(plan, &mut batch).await;
-        assert_eq!((batch.short(), short_end(&ended).as_str()), (outcomes.iter().map(|o| (*o).to_owned()).collect(), end), "{name}: {ended:?}");
+        assert_eq!(
+            (batch.short(), short_end(&ended).as_str()),
+            (outcomes.iter().map(|o| (*o).to_owned()).collect(), end),
+            "{name}: {ended:?}"
+        );
         drop(batch);
         tokio::time::timeout(Duration::from_secs(15), playing).await.expect("the server ends").unwrap();
     }

@@ -98,7 +98,7 @@ pub(crate) fn short_timeouts() -> Timeouts {
 pub(crate) async fn run(courier: &SmtpCourier, batch: &mut Batch) -> SessionEnd {
     let end = tokio::time::timeout(Duration::from_secs(20), courier.session(batch)).await.expect("the session ends by itself");
     let taken = batch.outcomes.len();
-    assert!(taken > 0 || batch.loads.len() > 0 || batch.opened, "nothing happened at all");
+    assert!(taken > 0 || !batch.loads.is_empty() || batch.opened, "nothing happened at all");
     end
 }
 

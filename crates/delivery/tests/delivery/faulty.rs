@@ -1,0 +1,107 @@
+//! A store that can be told to refuse outcomes; everything else goes to the real one.
+
+use async_trait::async_trait;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tidings_core::{Id, outbox::Settlement};
+use tidings_store::{
+    Acceptance, Accepted, Acted, Action, Claim, Depth, EventRecord, Filter, ItemDetail, ItemRow, Lease, Page, RelayReport, RelayStanding,
+    Settled, Store, StoreError, TokenRecord,
+};
+use tokio::sync::watch;
+
+pub(crate) struct Faulty {
+    pub(crate) real: Arc<dyn Store>,
+    pub(crate) refuses_outcomes: AtomicBool,
+}
+
+#[async_trait]
+impl Store for Faulty {
+    async fn accept(&self, batch: Vec<Acceptance>) -> Result<Vec<Accepted>, StoreError> {
+        self.real.accept(batch).await
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
+        self.real.claim(claim).await
+    }
+
+    async fn extend(&self, node: &str, leases: &[(Id, i64)], lease: Duration) -> Result<Vec<Id>, StoreError> {
+        self.real.extend(node, leases, lease).await
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
+        if self.refuses_outcomes.load(Ordering::Acquire) {
+            return Err(StoreError::Unavailable("told to".to_owned()));
+        }
+        self.real.settle(settlements).await
+    }
+
+    async fn recover(&self, node: &str) -> Result<u64, StoreError> {
+        self.real.recover(node).await
+    }
+
+    async fn expire(&self, limit: u32) -> Result<u64, StoreError> {
+        self.real.expire(limit).await
+    }
+
+    async fn items(&self, filter: Filter, before: Option<Id>, limit: u16) -> Result<Page<ItemRow>, StoreError> {
+        self.real.items(filter, before, limit).await
+    }
+
+    async fn item(&self, id: Id) -> Result<Option<ItemDetail>, StoreError> {
+        self.real.item(id).await
+    }
+
+    async fn letter(&self, item: Id) -> Result<Option<Vec<u8>>, StoreError> {
+        self.real.letter(item).await
+    }
+
+    async fn act(&self, action: Action, filter: Filter, by: &str) -> Result<Acted, StoreError> {
+        self.real.act(action, filter, by).await
+    }
+
+    async fn event(&self, id: Id) -> Result<Option<EventRecord>, StoreError> {
+        self.real.event(id).await
+    }
+
+    async fn depths(&self) -> Result<Vec<Depth>, StoreError> {
+        self.real.depths().await
+    }
+
+    async fn relays(&self) -> Result<Vec<RelayStanding>, StoreError> {
+        self.real.relays().await
+    }
+
+    async fn pause_relay(&self, name: &str, paused: bool, by: &str) -> Result<(), StoreError> {
+        self.real.pause_relay(name, paused, by).await
+    }
+
+    async fn report_relay(&self, name: &str, report: RelayReport) -> Result<(), StoreError> {
+        self.real.report_relay(name, report).await
+    }
+
+    async fn add_token(&self, token: TokenRecord) -> Result<(), StoreError> {
+        self.real.add_token(token).await
+    }
+
+    async fn find_token(&self, digest: [u8; 32]) -> Result<Option<TokenRecord>, StoreError> {
+        self.real.find_token(digest).await
+    }
+
+    async fn names(&self) -> Result<(Option<Id>, String), StoreError> {
+        self.real.names().await
+    }
+
+    fn arrivals(&self) -> watch::Receiver<u64> {
+        self.real.arrivals()
+    }
+
+    async fn ready(&self) -> Result<(), StoreError> {
+        self.real.ready().await
+    }
+}
