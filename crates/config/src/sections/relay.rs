@@ -341,6 +341,8 @@ fn check_next(loading: &Loading<'_>, tables: &[Table<'_>], names: &[(String, usi
             let hint = did_you_mean(next, names.iter().map(|(known, _)| known.as_str()).filter(|known| *known != name));
             told(format!("there is no relay `{}`{hint}", shown(next)));
         } else {
+            let nothing = "has no effect in this version: the letters of a held relay wait for it";
+            loading.warning(table.place("next"), table.key("next"), nothing);
             let mut way = vec![name.as_str(), next];
             while let Some(further) = next_of(way[way.len() - 1]).filter(|_| way.len() <= tables.len()) {
                 way.push(further);
