@@ -52,11 +52,28 @@ pub fn settings_for_sending(config: &Path) -> Result<Settings> {
 }
 
 fn load(config: &Path, options: LoadOptions) -> Result<Settings> {
-    let loaded = tidings_config::load_with(config, &environment, options).map_err(|problems| Misuse(problems.to_string()))?;
+    let loaded = tidings_config::load_with(config, &environment, options).map_err(|found| {
+        if options.check_folders { Misuse(all_problems(config, &found).join("\n")) } else { Misuse(found.to_string()) }
+    })?;
     for warning in &loaded.warnings {
         eprintln!("{warning} (warning)");
     }
     Ok(loaded.settings)
+}
+
+/// The problems found in a configuration, and those of the letters in the folder that it names: both are mended in one go.
+pub fn all_problems(config: &Path, found: &tidings_config::Problems) -> Vec<String> {
+    let mut lines: Vec<String> = found.0.iter().map(ToString::to_string).collect();
+    // There are no checked settings to ask; a file that is not even TOML names no folder.
+    let table = std::fs::read_to_string(config).ok().and_then(|text| toml::from_str::<toml::Table>(&text).ok()).unwrap_or_default();
+    let written = table.get("letters").and_then(|letters| letters.get("templates")).and_then(toml::Value::as_str);
+    let folder = written.map(|written| config.parent().unwrap_or(Path::new("")).join(written)).filter(|folder| folder.is_dir());
+    if let Some(folder) = folder
+        && let Err(problems) = Stationery::load(StationeryOptions { organisation: Organisation::default(), templates: Some(folder) })
+    {
+        lines.extend(problems.iter().map(ToString::to_string));
+    }
+    lines
 }
 
 /// Starts logging as the configuration says.

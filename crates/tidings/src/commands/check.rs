@@ -14,7 +14,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
     let (mut problems, mut warnings) = (Vec::new(), Vec::new());
     let mut counted = None;
     match tidings_config::load_with(&args.config.config, &environment, LoadOptions { check_folders: true }) {
-        Err(found) => problems.extend(found.0.iter().map(ToString::to_string)),
+        Err(found) => problems.extend(assemble::all_problems(&args.config.config, &found)),
         Ok(loaded) => {
             warnings.extend(loaded.warnings.iter().map(ToString::to_string));
             match assemble::stationery(&loaded.settings.organisation, loaded.settings.letters.templates.clone()) {
@@ -33,7 +33,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
             eprintln!("{warning} (warning)");
         }
         if let Some((relays, rules, locales)) = counted {
-            output::text(&format!("{}: {relays} relays, {rules} rules, letters in {locales} languages: no problem", args.config.config.display()))?;
+            output::text(&format!("{}: relays: {relays}, rules: {rules}, languages: {locales}; no problem", args.config.config.display()))?;
         }
     }
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
