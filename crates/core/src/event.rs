@@ -1,28 +1,14 @@
 //! Events: something that happened, as a CloudEvent 1.0 gives it, checked at the door.
 
 use crate::{
+    fault::{escape, name_of},
     kind::{Kind, Shape, TYPE_PREFIX},
-    subject::{Party, name_of},
+    subject::Party,
     time::Timestamp,
 };
 use serde_json::{Map, Value};
 
-/// One thing wrong with what came in, and where: a JSON pointer (RFC 6901) to the offending value.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, thiserror::Error)]
-#[error("{pointer}: {detail}")]
-pub struct Fault {
-    /// Where, from the root of what was read; empty for the whole.
-    pub pointer: String,
-    /// What is wrong and what is allowed.
-    pub detail: String,
-}
-
-impl Fault {
-    /// A fault at `pointer`.
-    pub fn at(pointer: &str, detail: impl Into<String>) -> Self {
-        Self { pointer: pointer.to_owned(), detail: detail.into() }
-    }
-}
+pub use crate::fault::{Fault, clip};
 
 /// Something that happened.
 #[derive(Debug, Clone)]
@@ -269,7 +255,7 @@ fn check_texts(map: &Map<String, Value>, at: &str, faults: &mut Vec<Fault>) {
             }
             Value::Object(map) => {
                 for (key, one) in map {
-                    step(at, &crate::subject::escape(key), one, faults);
+                    step(at, &escape(key), one, faults);
                 }
             }
             _ => {}
@@ -286,17 +272,8 @@ fn check_texts(map: &Map<String, Value>, at: &str, faults: &mut Vec<Fault>) {
     }
     let mut at = at.to_owned();
     for (key, value) in map {
-        step(&mut at, &crate::subject::escape(key), value, faults);
+        step(&mut at, &escape(key), value, faults);
     }
-}
-
-/// A found value, short enough for an error message and without control characters.
-pub fn clip(text: &str) -> String {
-    let mut short: String = text.chars().take(60).map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect();
-    if text.chars().nth(60).is_some() {
-        short.push('…');
-    }
-    short
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod event;
+mod fault;
 pub mod guard;
 pub mod id;
 pub mod kind;

@@ -1,6 +1,10 @@
 //! The people, groups and other objects that an event speaks of, read from its data.
 
-use crate::{address::Address, event::Fault, locale::Locale};
+use crate::{
+    address::Address,
+    fault::{Fault, escape, name_of},
+    locale::Locale,
+};
 use serde_json::{Map, Value};
 
 /// What sort of object something is.
@@ -215,21 +219,4 @@ fn flag(value: &Value, here: &dyn Fn() -> String, faults: &mut Vec<Fault>) -> Op
             None
         }
     }
-}
-
-/// What a JSON value is called in an error message.
-pub(crate) fn name_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
-/// Escapes one step of a JSON pointer (RFC 6901 §3).
-pub(crate) fn escape(step: &str) -> String {
-    step.replace('~', "~0").replace('/', "~1")
 }

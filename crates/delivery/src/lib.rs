@@ -22,5 +22,6 @@ mod settler;
 pub mod smtp;
 
 pub use direct::{Delivered, deliver_now, probe};
-pub use postman::{Postman, PostmanOptions, RelayStatus, Status};
+pub use postman::{Postman, PostmanOptions, Status};
+pub use relay_desk::RelayStatus;
 pub use secret::Secret;

@@ -7,7 +7,7 @@ use crate::{
     house::House,
     pickup::PickupCourier,
     plan::{RelayPlan, Way},
-    relay_desk::{DeskParts, RelayDesk},
+    relay_desk::{DeskParts, RelayDesk, RelayStatus},
     settler::Settler,
     smtp::SmtpCourier,
 };
@@ -53,23 +53,6 @@ pub struct PostmanOptions {
     pub node: String,
     /// For the jitter of delays.
     pub seed: u64,
-}
-
-/// How a relay stands in this process.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RelayStatus {
-    /// Its name.
-    pub name: String,
-    /// `open`, `held` or `ramping`.
-    pub condition: &'static str,
-    /// Why it is held, and what to do about it.
-    pub reason: Option<String>,
-    /// Whether an operator has paused it.
-    pub paused: bool,
-    /// Sessions open or being opened.
-    pub sessions: usize,
-    /// Items leased and not answered for.
-    pub leased: usize,
 }
 
 /// How delivery stands in this process.

@@ -6,7 +6,6 @@ use crate::{
     courier::{Courier, RelayTrouble, SessionEnd, TroubleKind},
     house::House,
     plan::RelayPlan,
-    postman::RelayStatus,
 };
 use std::{
     sync::{
@@ -35,6 +34,23 @@ const MOST_CLAIMED: u16 = 512;
 const BATCH_LASTS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
 /// A relay that has too many sessions gets no new one for so long.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How a relay stands in this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayStatus {
+    /// Its name.
+    pub name: String,
+    /// `open`, `held` or `ramping`.
+    pub condition: &'static str,
+    /// Why it is held, and what to do about it.
+    pub reason: Option<String>,
+    /// Whether an operator has paused it.
+    pub paused: bool,
+    /// Sessions open or being opened.
+    pub sessions: usize,
+    /// Items leased and not answered for.
+    pub leased: usize,
+}
 
 pub(crate) struct RelayDesk {
     plan: RelayPlan,
