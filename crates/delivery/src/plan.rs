@@ -217,7 +217,7 @@ impl Default for Timeouts {
 pub struct BreakerPlan {
     /// After trouble that passes by itself: unreachable, busy, a broken session.
     pub delays: Vec<Duration>,
-    /// After trouble that needs an administrator (sign-in, TLS, configuration): slow, because of account lock-out.
+    /// After trouble that needs an administrator (sign-in, configuration): slow, because of account lock-out.
     pub slow_delays: Vec<Duration>,
 }
 

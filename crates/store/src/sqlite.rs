@@ -138,7 +138,7 @@ impl Store for SqliteStore {
         self.readers.ask(move |db| read::letter(db, item)).await
     }
 
-    /// In steps of [`act::STEP`] items, each a transaction; items that come later than the call are left alone. Should a step fail, those before it stay done,
+    /// In steps of a few thousand items, each a transaction; items that come later than the call are left alone. Should a step fail, those before it stay done,
     /// and doing it again does the rest.
     async fn act(&self, action: Action, filter: Filter, by: &str) -> Result<Acted, StoreError> {
         let last = match filter.id {

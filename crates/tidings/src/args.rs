@@ -333,4 +333,3 @@ pub enum TokenCommand {
         output: JsonArg,
     },
 }
-

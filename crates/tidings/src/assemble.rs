@@ -8,7 +8,7 @@ use crate::{
     exit::Misuse,
     logging::{self, LogFormat},
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -52,9 +52,8 @@ pub fn settings_for_sending(config: &Path) -> Result<Settings> {
 }
 
 fn load(config: &Path, options: LoadOptions) -> Result<Settings> {
-    let loaded = tidings_config::load_with(config, &environment, options).map_err(|found| {
-        if options.check_folders { Misuse(all_problems(config, &found).join("\n")) } else { Misuse(found.to_string()) }
-    })?;
+    let loaded = tidings_config::load_with(config, &environment, options)
+        .map_err(|found| if options.check_folders { Misuse(all_problems(config, &found).join("\n")) } else { Misuse(found.to_string()) })?;
     for warning in &loaded.warnings {
         eprintln!("{warning} (warning)");
     }
@@ -91,7 +90,8 @@ pub fn start_logging(settings: &Settings) {
 /// # Errors
 /// If another one does, or the file cannot be made.
 pub fn lock(settings: &Settings) -> Result<ServeLock> {
-    std::fs::create_dir_all(&settings.server.data_dir).with_context(|| format!("making the folder {}", settings.server.data_dir.display()))?;
+    std::fs::create_dir_all(&settings.server.data_dir)
+        .with_context(|| format!("making the folder {}", settings.server.data_dir.display()))?;
     let database = tidings_store::database_path(&settings.database.url, &settings.server.data_dir)?;
     Ok(tidings_store::lock_exclusive(&database)?)
 }
@@ -103,9 +103,14 @@ pub fn lock(settings: &Settings) -> Result<ServeLock> {
 pub async fn store(settings: &Settings) -> Result<Arc<dyn Store>> {
     let data_dir = settings.server.data_dir.clone();
     std::fs::create_dir_all(&data_dir).with_context(|| format!("making the folder {}", data_dir.display()))?;
+    let key_file = data_dir.join(KEY_FILE);
     let key = match &settings.database.key {
         Some(key) => SealKey::from_text(key.reveal())?,
-        None => SealKey::load_or_create(&data_dir.join(KEY_FILE))?,
+        // A new key beside an old database would only hide that the right one is missing.
+        None if !key_file.exists() && tidings_store::database_path(&settings.database.url, &data_dir)?.exists() => {
+            bail!("the key for sensitive letters is missing: {} belongs to the database and must be restored with it", key_file.display())
+        }
+        None => SealKey::load_or_create(&key_file)?,
     };
     let options = OpenOptions {
         url: settings.database.url.clone(),
@@ -302,4 +307,3 @@ pub async fn told_to_stop() -> Result<()> {
     }
     Ok(())
 }
-

@@ -14,7 +14,8 @@ pub mod token;
 
 /// How this process is named in histories: `cli:ada`.
 pub fn operator() -> String {
-    let user = ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| crate::assemble::environment(name)).unwrap_or_else(|| "unknown".to_owned());
+    let user =
+        ["SUDO_USER", "USER", "LOGNAME"].iter().find_map(|name| crate::assemble::environment(name)).unwrap_or_else(|| "unknown".to_owned());
     format!("cli:{user}")
 }
 

@@ -25,7 +25,8 @@ pub fn run(args: &DemoArgs) -> Result<ExitCode> {
 }
 
 async fn stage(folder: &Path, args: &DemoArgs) -> Result<ExitCode> {
-    let sink = Arc::new(Sink::listen("127.0.0.1:0".parse().expect("an address"), SinkOptions::default()).context("starting the mail sink")?);
+    let sink =
+        Arc::new(Sink::listen("127.0.0.1:0".parse().expect("an address"), SinkOptions::default()).context("starting the mail sink")?);
     let config = folder.join("tidings.toml");
     std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
     std::fs::write(&config, configuration(sink.addr().port())).with_context(|| format!("writing {}", config.display()))?;
@@ -41,7 +42,8 @@ async fn stage(folder: &Path, args: &DemoArgs) -> Result<ExitCode> {
 
     let (token, digest) = tidings_web::mint(clock::random()?);
     let scopes = vec![Scope::EventsWrite.as_str().to_owned()];
-    let record = TokenRecord { digest: *digest.as_bytes(), name: "demo".to_owned(), scopes, created_at: clock::SystemClock.now(), expires_at: None };
+    let record =
+        TokenRecord { digest: *digest.as_bytes(), name: "demo".to_owned(), scopes, created_at: clock::SystemClock.now(), expires_at: None };
     house.store.add_token(record).await?;
     let api = Listener::bind("127.0.0.1:0").await?;
     let server = format!("http://{}", api.bound_addr());

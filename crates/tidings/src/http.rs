@@ -21,7 +21,11 @@ pub fn router(house: &House, readiness: Arc<HouseReadiness>, metrics: metrics::E
     let gate = TokenGate::new(keeper, || SystemTime::from(clock::SystemClock.now()), GateLimits::default());
     let window = Window { store: Arc::clone(&house.store), relays: house.relays.iter().map(|relay| relay.name.clone()).collect() };
     let routes = Router::new()
-        .merge(tidings_sources::api::routes(Arc::clone(&house.intake), &gate, usize::try_from(house.server.max_body_bytes).unwrap_or(usize::MAX)))
+        .merge(tidings_sources::api::routes(
+            Arc::clone(&house.intake),
+            &gate,
+            usize::try_from(house.server.max_body_bytes).unwrap_or(usize::MAX),
+        ))
         .merge(tidings_console::api::routes(window, &gate))
         .merge(health_routes(readiness))
         .merge(metrics.routes());

@@ -56,7 +56,11 @@ pub(crate) static RELAY: Section = Section {
         key("limits", Shape::Table(&LIMITS), "How much at once."),
         key("retry", Shape::Table(&RETRY), "When a refused letter is tried again."),
         key("timeouts", Shape::Table(&smtp::TIMEOUTS), "smtp: how long to wait for an answer."),
-        key("next", Shape::Text, "The relay that takes over while this one is held; secrets do not travel with it."),
+        key(
+            "next",
+            Shape::Text,
+            "The relay that is to take over while this one is held. It has no effect in this version: the letters wait.",
+        ),
         key("folder", Shape::Path, "pickup: the folder that the mail server empties; required."),
         preset(
             "x_headers",

@@ -8,6 +8,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
+use tidings_core::outbox::State as ItemState;
 use tidings_store::{Depth, RelayStanding};
 use tidings_web::{Grant, Problem};
 
@@ -21,7 +22,7 @@ pub(super) async fn relay_list(State(window): State<Arc<Window>>) -> Result<Resp
 /// A relay with what is known of it and what waits for it.
 fn describe(name: &str, standings: &[RelayStanding], depths: &[Depth]) -> Value {
     let standing = standings.iter().find(|s| s.name == name);
-    let waiting: u64 = depths.iter().filter(|d| d.relay == name).map(|d| d.items).sum();
+    let waiting: u64 = depths.iter().filter(|d| d.relay == name && d.state == ItemState::Waiting).map(|d| d.items).sum();
     let mut relay = json!({"name": name, "waiting": waiting, "paused_at": null, "condition": null, "reason": null, "next_probe_at": null});
     if let (Some(standing), Some(relay)) = (standing.and_then(|s| serde_json::to_value(s).ok()), relay.as_object_mut()) {
         relay.extend(standing.as_object().cloned().unwrap_or_default());

@@ -17,7 +17,8 @@ pub fn run(args: &EventPostArgs) -> Result<ExitCode> {
         return Err(Misuse(format!("--server: `{server}` is not an address such as http://127.0.0.1:8025")).into());
     }
     let events = event_file::read(&args.file)?;
-    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_mins(1))).build().into();
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_mins(1))).build().into();
     let bar = progress(events.len() as u64);
     let (mut accepted, mut duplicates, mut ids) = (0, 0, Vec::new());
     for (index, batch) in events.chunks(usize::from(args.batch)).enumerate() {
@@ -72,7 +73,8 @@ fn post(agent: &ureq::Agent, server: &str, token: &str, batch: &[Value]) -> Resu
 /// A problem reply (RFC 9457) in words.
 fn problem(status: u16, text: &str) -> String {
     let Ok(problem) = serde_json::from_str::<Value>(text) else { return format!("the server answered {status}") };
-    let mut words = format!("the server answered {status}: {}", problem["detail"].as_str().or(problem["title"].as_str()).unwrap_or_default());
+    let mut words =
+        format!("the server answered {status}: {}", problem["detail"].as_str().or(problem["title"].as_str()).unwrap_or_default());
     for error in problem["errors"].as_array().into_iter().flatten() {
         words.push_str(&format!("\n  {}: {}", error["pointer"].as_str().unwrap_or_default(), error["detail"].as_str().unwrap_or_default()));
     }

@@ -1,12 +1,7 @@
 //! `tidings explain`: who would be told what and why. Nothing is written or sent.
 
 use super::event_file;
-use crate::{
-    args::ExplainArgs,
-    assemble,
-    exit::Misuse,
-    output,
-};
+use crate::{args::ExplainArgs, assemble, exit::Misuse, output};
 use anyhow::Result;
 use std::{fmt::Write, process::ExitCode};
 use tidings_core::trace::{PersonVerdict, RuleVerdict};
@@ -76,7 +71,16 @@ fn readable(explanation: &Explanation) -> String {
     }
     for letter in &explanation.trace.letters {
         let reasons: Vec<&str> = letter.reasons.iter().map(|reason| reason.code).collect();
-        let _ = writeln!(text, "  letter {} to {} ({}) in {} by {} because: {}", letter.kind, letter.to, letter.role, letter.locale, letter.relay, reasons.join(", "));
+        let _ = writeln!(
+            text,
+            "  letter {} to {} ({}) in {} by {} because: {}",
+            letter.kind,
+            letter.to,
+            letter.role,
+            letter.locale,
+            letter.relay,
+            reasons.join(", ")
+        );
         for note in [&letter.guard, &letter.held].into_iter().flatten() {
             let _ = writeln!(text, "    {note}");
         }

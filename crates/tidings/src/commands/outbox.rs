@@ -3,7 +3,9 @@
 use super::{block_on, operator};
 use crate::{
     args::{ActArgs, FilterArgs, OutboxCommand},
-    assemble, exit::Misuse, output,
+    assemble,
+    exit::Misuse,
+    output,
 };
 use anyhow::{Result, bail};
 use std::{path::Path, process::ExitCode, sync::Arc};
@@ -122,13 +124,19 @@ fn readable(detail: &ItemDetail) -> String {
 
 async fn act(action: Action, args: ActArgs) -> Result<ExitCode> {
     let filter = to_filter(args.filter);
-    let filtered = filter.state.is_some() || filter.kind.is_some() || filter.to.is_some() || filter.relay.is_some() || filter.event.is_some();
+    let filtered =
+        filter.state.is_some() || filter.kind.is_some() || filter.to.is_some() || filter.relay.is_some() || filter.event.is_some();
     if args.ids.is_empty() && !filtered && !args.all {
-        return Err(Misuse(format!("tidings outbox {}: name the items, or say which by --state, --kind, --to, --relay or --event, or --all", action.as_str())).into());
+        return Err(Misuse(format!(
+            "tidings outbox {}: name the items, or say which by --state, --kind, --to, --relay or --event, or --all",
+            action.as_str()
+        ))
+        .into());
     }
     let store = store(&args.config.config).await?;
     let mut acted = Acted { changed: 0, skipped: 0 };
-    let filters = if args.ids.is_empty() { vec![filter] } else { args.ids.iter().map(|&id| Filter { id: Some(id), ..filter.clone() }).collect() };
+    let filters =
+        if args.ids.is_empty() { vec![filter] } else { args.ids.iter().map(|&id| Filter { id: Some(id), ..filter.clone() }).collect() };
     for filter in filters {
         let named = filter.id;
         let one = store.act(action, filter, &operator()).await?;

@@ -10,7 +10,7 @@ use crate::{
 use anyhow::Result;
 use serde_json::json;
 use std::{path::Path, process::ExitCode, sync::Arc};
-use tidings_core::Clock;
+use tidings_core::{Clock, outbox::State};
 
 /// Runs the command.
 pub fn run(command: RelayCommand) -> Result<ExitCode> {
@@ -32,7 +32,7 @@ async fn list(config: &Path, as_json: bool) -> Result<ExitCode> {
     let mut rows = Vec::new();
     for relay in &settings.relays {
         let standing = standings.iter().find(|s| s.name == relay.name);
-        let waiting: u64 = depths.iter().filter(|d| d.relay == relay.name).map(|d| d.items).sum();
+        let waiting: u64 = depths.iter().filter(|d| d.relay == relay.name && d.state == State::Waiting).map(|d| d.items).sum();
         let condition = match standing {
             Some(s) if s.paused_at.is_some() => "paused".to_owned(),
             Some(s) => s.condition.clone().unwrap_or_else(|| "unknown".to_owned()),

@@ -108,7 +108,9 @@ fn tell(relay: &RelayPlan, item: Id, delivered: &Delivered, as_json: bool) -> Re
     let hint = delivered.trouble.as_ref().and_then(|trouble| trouble.hint.clone());
     let (sent, stage, words) = match &delivered.outcome {
         Outcome::Sent { reply } => (true, None, reply.clone()),
-        Outcome::Refused(outbox::Refusal::Transient { stage, reply } | outbox::Refusal::Permanent { stage, reply }) => (false, Some(*stage), reply.clone()),
+        Outcome::Refused(outbox::Refusal::Transient { stage, reply } | outbox::Refusal::Permanent { stage, reply }) => {
+            (false, Some(*stage), reply.clone())
+        }
         Outcome::Unknown { what } => (false, delivered.trouble.as_ref().map(|t| t.stage), what.clone()),
         Outcome::Returned { what } => match &delivered.trouble {
             Some(trouble) => (false, Some(trouble.stage), trouble.what.clone()),

@@ -19,13 +19,27 @@ pub struct Person {
     pub manager: Option<&'static str>,
 }
 
-const fn person(id: &'static str, name: &'static str, mail: &'static str, locale: &'static str, timezone: &'static str, manager: &'static str) -> Person {
+const fn person(
+    id: &'static str,
+    name: &'static str,
+    mail: &'static str,
+    locale: &'static str,
+    timezone: &'static str,
+    manager: &'static str,
+) -> Person {
     Person { id, name, mail, locale, timezone, manager: Some(manager) }
 }
 
 /// Everybody at Nordwind.
 pub const PEOPLE: [Person; 12] = [
-    Person { id: "p01", name: "Ingrid Halvorsen", mail: "ingrid.halvorsen@nordwind.example", locale: "en", timezone: "Europe/Oslo", manager: None },
+    Person {
+        id: "p01",
+        name: "Ingrid Halvorsen",
+        mail: "ingrid.halvorsen@nordwind.example",
+        locale: "en",
+        timezone: "Europe/Oslo",
+        manager: None,
+    },
     person("p02", "Jörg Straßmann", "joerg.strassmann@nordwind.example", "de-AT", "Europe/Vienna", "p01"),
     person("p03", "Élodie Fournier", "elodie.fournier@nordwind.example", "fr", "Europe/Paris", "p01"),
     person("p04", "Sam Okafor", "sam.okafor@nordwind.example", "en-GB", "Europe/London", "p01"),
@@ -53,7 +67,8 @@ pub fn whom(id: &str) -> Person {
 
 fn as_party(id: &str) -> Value {
     let one = whom(id);
-    let mut party = json!({"type": "user", "id": one.id, "name": one.name, "mail": one.mail, "locale": one.locale, "timezone": one.timezone});
+    let mut party =
+        json!({"type": "user", "id": one.id, "name": one.name, "mail": one.mail, "locale": one.locale, "timezone": one.timezone});
     if let Some(manager) = one.manager {
         let manager = whom(manager);
         party["manager"] = json!({"id": manager.id, "name": manager.name, "mail": manager.mail, "locale": manager.locale});
@@ -88,12 +103,20 @@ pub fn ending(id: &str, member: &str, group: &str, ends_at: &str) -> Value {
 /// Somebody new has an account.
 pub fn account_created(id: &str, user: &str) -> Value {
     let account = whom(user).mail.split('@').next().unwrap_or_default();
-    event(id, "account.created", &json!({"object": as_party(user), "details": {"account": account, "portal_url": "https://id.nordwind.example/"}}))
+    event(
+        id,
+        "account.created",
+        &json!({"object": as_party(user), "details": {"account": account, "portal_url": "https://id.nordwind.example/"}}),
+    )
 }
 
 /// A password is about to expire.
 pub fn password_expiring(id: &str, user: &str, expires_at: &str) -> Value {
-    event(id, "password.expiring", &json!({"object": as_party(user), "details": {"expires_at": expires_at, "portal_url": "https://id.nordwind.example/password"}}))
+    event(
+        id,
+        "password.expiring",
+        &json!({"object": as_party(user), "details": {"expires_at": expires_at, "portal_url": "https://id.nordwind.example/password"}}),
+    )
 }
 
 /// Somebody asked for a link to choose a new password.
@@ -108,7 +131,11 @@ pub fn connector(id: &str, recovered: bool) -> Value {
     if recovered {
         event(id, "connector.recovered", &json!({"object": object, "details": {}}))
     } else {
-        event(id, "connector.failed", &json!({"object": object, "details": {"error": "The server sap.nordwind.example did not answer within 30 seconds."}}))
+        event(
+            id,
+            "connector.failed",
+            &json!({"object": object, "details": {"error": "The server sap.nordwind.example did not answer within 30 seconds."}}),
+        )
     }
 }
 

@@ -25,7 +25,8 @@ static PAGES: LazyLock<Environment<'static>> = LazyLock::new(|| {
 const SHOWN: usize = 60;
 
 /// A page may load nothing but our own style and frames.
-const PAGE_POLICY: &str = "default-src 'none'; style-src 'self'; frame-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+const PAGE_POLICY: &str =
+    "default-src 'none'; style-src 'self'; frame-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// A letter may load nothing at all, and may be framed by the page only.
 const LETTER_POLICY: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'self'";
@@ -60,19 +61,26 @@ async fn overview(State(script): State<Arc<Script>>) -> Response {
 async fn letter(State(script): State<Arc<Script>>, Path(number): Path<usize>) -> Response {
     let letters = script.sink.letters();
     let Some(letter) = number.checked_sub(1).and_then(|index| letters.get(index)) else { return Problem::not_found().into_response() };
-    let Some(message) = MessageParser::default().parse(&letter.bytes) else { return Problem::not_found().detail("the letter is no message").into_response() };
+    let Some(message) = MessageParser::default().parse(&letter.bytes) else {
+        return Problem::not_found().detail("the letter is no message").into_response();
+    };
     let headers: Vec<_> = ["X-Tidings-Reason", "X-Tidings-Rule", "X-Tidings-Kind", "Message-ID"]
         .iter()
         .filter_map(|name| letter.header(name).map(|value| context! { name => *name, value => value }))
         .collect();
     let text = message.body_text(0).unwrap_or_default();
-    page("letter.html", context! { letter => row(number, letter), text => text, headers => headers, newer => letters.len() > number, older => number > 1 })
+    page(
+        "letter.html",
+        context! { letter => row(number, letter), text => text, headers => headers, newer => letters.len() > number, older => number > 1 },
+    )
 }
 
 async fn letter_html(State(script): State<Arc<Script>>, Path(number): Path<usize>) -> Response {
     let letters = script.sink.letters();
     let found = number.checked_sub(1).and_then(|index| letters.get(index));
-    let Some(message) = found.and_then(|letter| MessageParser::default().parse(&letter.bytes)) else { return Problem::not_found().into_response() };
+    let Some(message) = found.and_then(|letter| MessageParser::default().parse(&letter.bytes)) else {
+        return Problem::not_found().into_response();
+    };
     let html = message.body_html(0).unwrap_or_default().into_owned();
     ([(CONTENT_SECURITY_POLICY, LETTER_POLICY)], Html(html)).into_response()
 }

@@ -92,19 +92,27 @@ impl Script {
     /// # Errors
     /// If the house does not do its part: an event is not accepted, a letter does not arrive in time.
     pub async fn play(&self, pause: Duration, say: &(dyn Fn(&str) + Sync)) -> Result<()> {
-        let in_days = |days: u64| later(crate::clock::SystemClock.now(), Duration::from_hours(24 * days)).strftime("%Y-%m-%d").to_string();
-        let in_hours = |hours: u64| later(crate::clock::SystemClock.now(), Duration::from_hours(hours)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let in_hours =
+            |hours: u64| later(crate::clock::SystemClock.now(), Duration::from_hours(hours)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
 
         self.note("event", "Priya Raman gets an account, and Chloé Dubois-Martin joins Payroll", say);
         self.post(vec![nordwind::account_created("e1", "p11"), nordwind::joined("e2", "p07", "g1", "p01")]).await?;
         tokio::time::sleep(pause).await;
 
         self.note("event", "Birgit Ödegaard's password expires in three days; Tom O'Brien's project membership in a week", say);
-        self.post(vec![nordwind::password_expiring("e3", "p05", &in_days(3)), nordwind::ending("e4", "p12", "g4", &in_days(7))]).await?;
+        self.post(vec![
+            nordwind::password_expiring("e3", "p05", &in_hours(3 * 24)),
+            nordwind::ending("e4", "p12", "g4", &in_hours(7 * 24)),
+        ])
+        .await?;
         tokio::time::sleep(pause).await;
 
         self.note("outage", "The relay greylists the next letter: 450, come back later", say);
-        self.sink.add_fault(Fault::new(Stage::Rcpt, When::ToAddressContains("joerg".into()), What::reply("450 4.7.1 greylisted, come back later")));
+        self.sink.add_fault(Fault::new(
+            Stage::Rcpt,
+            When::ToAddressContains("joerg".into()),
+            What::reply("450 4.7.1 greylisted, come back later"),
+        ));
         self.note("event", "The connector to SAP fails; both administrators are told", say);
         self.post(vec![nordwind::connector("e5", false)]).await?;
         self.arrived(|to| to.contains("sam.okafor"), "the alarm to Sam Okafor").await?;
@@ -117,8 +125,17 @@ impl Script {
         self.note("outage", "The mail relay goes down", say);
         tokio::time::sleep(pause).await;
 
-        self.note("event", "Max Huber asks for a link to choose a new password; Amara Diallo moves to Finance; Łukasz leaves VPN users", say);
-        self.post(vec![nordwind::reset_link("e6", "p10", "kX3-9fTq", &in_hours(3)), nordwind::changed("e7", "p09", "p03"), nordwind::left("e8", "p06", "g2")]).await?;
+        self.note(
+            "event",
+            "Max Huber asks for a link to choose a new password; Amara Diallo moves to Finance; Łukasz leaves VPN users",
+            say,
+        );
+        self.post(vec![
+            nordwind::reset_link("e6", "p10", "kX3-9fTq", &in_hours(3)),
+            nordwind::changed("e7", "p09", "p03"),
+            nordwind::left("e8", "p06", "g2"),
+        ])
+        .await?;
         self.note("event", format!("The personnel import adds {BULK} people to groups at once"), say);
         self.post((0..BULK).map(bulk).collect()).await?;
         self.note("event", "The personnel system posts the same events again, to be sure", say);
@@ -166,14 +183,20 @@ impl Script {
     /// Waits until the outbox has noted the relay's "not now".
     async fn greylisted(&self) -> Result<()> {
         self.until("the greylisted letter to be put off", || async {
-            let page = self.store.items(tidings_store::Filter { to: Some(nordwind::whom("p02").mail.to_owned()), ..Default::default() }, None, 50).await?;
+            let page = self
+                .store
+                .items(tidings_store::Filter { to: Some(nordwind::whom("p02").mail.to_owned()), ..Default::default() }, None, 50)
+                .await?;
             Ok(page.items.iter().any(|item| item.last_reply.as_deref().is_some_and(|reply| reply.contains("greylisted"))))
         })
         .await
     }
 
     async fn waiting(&self, at_least: u64) -> Result<()> {
-        self.until("the letters to wait for the relay", || async { Ok(self.store.depths().await?.iter().map(|d| d.items).sum::<u64>() >= at_least) }).await
+        self.until("the letters to wait for the relay", || async {
+            Ok(self.store.depths().await?.iter().map(|d| d.items).sum::<u64>() >= at_least)
+        })
+        .await
     }
 
     async fn drained(&self) -> Result<()> {

@@ -13,7 +13,8 @@ use tidings_core::{Clock, Lane, outbox::State as ItemState};
 use tidings_store::Store;
 
 /// Buckets of latencies, in seconds: from a millisecond to four days.
-const LATENCY_SECONDS: [f64; 16] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 345_600.0];
+const LATENCY_SECONDS: [f64; 16] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 345_600.0];
 
 /// What answers `/metrics`.
 #[derive(Clone)]
@@ -29,7 +30,9 @@ impl Exposition {
     /// # Errors
     /// If a recorder is installed already.
     pub fn install(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let handle = PrometheusBuilder::new().set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &LATENCY_SECONDS)?.install_recorder()?;
+        let handle = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &LATENCY_SECONDS)?
+            .install_recorder()?;
         describe();
         Ok(Self { handle, store, clock })
     }
@@ -57,7 +60,11 @@ fn describe() {
     metrics::describe_counter!("tidings_refused_total", "Refusals of a letter or recipient, by relay and class");
     metrics::describe_counter!("tidings_retried_total", "Letters that will be tried again, by relay");
     metrics::describe_counter!("tidings_unknown_total", "Attempts whose outcome nobody knows, by relay");
-    metrics::describe_histogram!("tidings_accept_to_sent_seconds", metrics::Unit::Seconds, "Time from acceptance to the relay's 250, by lane");
+    metrics::describe_histogram!(
+        "tidings_accept_to_sent_seconds",
+        metrics::Unit::Seconds,
+        "Time from acceptance to the relay's 250, by lane"
+    );
     metrics::describe_gauge!("tidings_queue_items", "Items on their way, by lane and state");
     metrics::describe_gauge!("tidings_queue_oldest_seconds", "Age of the oldest item on its way, by lane and state");
     metrics::describe_gauge!("tidings_relay_held", "1 while a relay is held because of trouble");
