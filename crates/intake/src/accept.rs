@@ -130,7 +130,8 @@ impl Intake {
     /// Decides on an event and writes its letters; `relay` overrides what the rules say.
     fn prepare(&self, event: &Event, now: Timestamp, relay: Option<&str>) -> Result<(Acceptance, Trace), IntakeError> {
         let decision = decide(event, &self.desk.parts.rules);
-        let mut bundle = Bundle { intake: self, event, id: self.mint.mint(now), now, letters: Vec::new(), items: Vec::new(), trace: decision.trace };
+        let mut bundle =
+            Bundle { intake: self, event, id: self.mint.mint(now), now, letters: Vec::new(), items: Vec::new(), trace: decision.trace };
         for notice in &decision.notices {
             bundle.write(notice, relay)?;
         }

@@ -71,7 +71,14 @@ impl Desk {
     }
 
     /// Writes a notice's letter.
-    pub(crate) fn compose(&self, event: &Event, notice: &Notice, relay: Option<&str>, names: Names, now: Timestamp) -> Result<Composed<'_>, IntakeError> {
+    pub(crate) fn compose(
+        &self,
+        event: &Event,
+        notice: &Notice,
+        relay: Option<&str>,
+        names: Names,
+        now: Timestamp,
+    ) -> Result<Composed<'_>, IntakeError> {
         let imprint = self.imprint(notice, relay)?;
         let message_id = format!("{}.{}@{}", names.letter, names.installation, imprint.from.domain());
         let on_letter = Imprint {

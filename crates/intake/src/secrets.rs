@@ -26,7 +26,8 @@ pub(crate) fn mask(event: &Event) -> (Vec<u8>, Option<Vec<u8>>) {
 }
 
 fn slot<'a>(map: &'a mut Map<String, Value>, pointer: &str) -> Option<&'a mut Value> {
-    let (first, rest) = pointer.strip_prefix('/')?.split_once('/').map_or((pointer.strip_prefix('/')?, None), |(first, rest)| (first, Some(rest)));
+    let (first, rest) =
+        pointer.strip_prefix('/')?.split_once('/').map_or((pointer.strip_prefix('/')?, None), |(first, rest)| (first, Some(rest)));
     let value = map.get_mut(first)?;
     match rest {
         None => Some(value),
@@ -42,8 +43,11 @@ mod tests {
 
     #[test]
     fn a_secret_is_masked_and_kept_apart() {
-        let event =
-            an_event().kind("password.reset").with("object", json!({"mail": "ada@example.org"})).with("details", json!({"password": "geheim-77", "account": "ada"})).build();
+        let event = an_event()
+            .kind("password.reset")
+            .with("object", json!({"mail": "ada@example.org"}))
+            .with("details", json!({"password": "geheim-77", "account": "ada"}))
+            .build();
         let (shown, secrets) = mask(&event);
         let shown = String::from_utf8(shown).unwrap();
         assert!(!shown.contains("geheim") && shown.contains(MASK) && shown.contains("\"account\":\"ada\""), "{shown}");

@@ -49,8 +49,11 @@ pub(crate) fn sample(
     let address = party.mail.clone().ok_or("the reader has no mail address")?;
     let reason = file.get("reason").and_then(Value::as_str).unwrap_or("object");
     let code = REASON_CODES.into_iter().find(|code| *code == reason).ok_or_else(|| format!("`{reason}` is not a reason"))?;
-    let detail =
-        if matches!(code, "member" | "owner") { event.object.as_ref().map(|object| object.display_name().to_owned()) } else { None };
+    let detail = if matches!(code, "member" | "owner" | "manager") {
+        event.object.as_ref().map(|object| object.display_name().to_owned())
+    } else {
+        None
+    };
     let party = Party { locale: Some(locale.clone()), ..party };
     let notice = Notice {
         kind,

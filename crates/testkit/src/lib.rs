@@ -4,7 +4,6 @@
 //! panic that names its Debian package; nothing is skipped. Folders of a test that fails are kept and their place is printed.
 
 #![allow(clippy::disallowed_methods, reason = "a neighbour is found by the PATH of the machine")]
-
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on has failed"))]
 
 pub mod browser;

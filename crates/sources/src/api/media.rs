@@ -44,8 +44,10 @@ fn binary(headers: &HeaderMap, content_type: &str, body: &[u8]) -> Result<Posted
     let mut event = Map::new();
     for (name, value) in headers {
         let Some(attribute) = name.as_str().strip_prefix("ce-") else { continue };
-        let text = percent_decoded(value.as_bytes())
-            .ok_or_else(|| Problem::bad_request(format!("the header {name} is not percent-encoded UTF-8 (CloudEvents HTTP binding §3.1.3.2)")).pointer(format!("/{attribute}")))?;
+        let text = percent_decoded(value.as_bytes()).ok_or_else(|| {
+            Problem::bad_request(format!("the header {name} is not percent-encoded UTF-8 (CloudEvents HTTP binding §3.1.3.2)"))
+                .pointer(format!("/{attribute}"))
+        })?;
         event.insert(attribute.to_owned(), Value::String(text));
     }
     event.insert("data".to_owned(), json(body)?);

@@ -19,7 +19,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
             warnings.extend(loaded.warnings.iter().map(ToString::to_string));
             match assemble::stationery(&loaded.settings.organisation, loaded.settings.letters.templates.clone()) {
                 Ok(stationery) => {
-                    counted = Some((loaded.settings.relays.len(), loaded.settings.rules.all().len(), stationery.locales().len()))
+                    counted = Some((loaded.settings.relays.len(), loaded.settings.rules.all().len(), stationery.locales().len()));
                 }
                 Err(error) => problems.extend(error.to_string().lines().map(str::to_owned)),
             }

@@ -32,7 +32,7 @@ fn parse(name: &str, bytes: &[u8]) -> Result<Vec<Value>> {
             Some(Err(error)) => {
                 // The parser counts from the start of each value of the stream on; the place in the file is what helps.
                 let before = &bytes[..at];
-                let line = before.iter().filter(|&&b| b == b'\n').count();
+                let line = before.split(|b| *b == b'\n').count() - 1;
                 let (line, column) =
                     if line > 0 && error.line() == 1 { (line + 1, error.column()) } else { (error.line(), error.column()) };
                 return Err(Misuse(format!("{name}:{line}:{column}: not JSON: {error}")).into());

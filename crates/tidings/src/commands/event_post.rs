@@ -5,7 +5,7 @@ use crate::{args::EventPostArgs, exit::Misuse, output};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
-use std::{io::IsTerminal, process::ExitCode, time::Duration};
+use std::{fmt::Write, io::IsTerminal, process::ExitCode, time::Duration};
 
 /// How often a request is tried while the server says "not now".
 const TRIES: u32 = 6;
@@ -76,7 +76,8 @@ fn problem(status: u16, text: &str) -> String {
     let mut words =
         format!("the server answered {status}: {}", problem["detail"].as_str().or(problem["title"].as_str()).unwrap_or_default());
     for error in problem["errors"].as_array().into_iter().flatten() {
-        words.push_str(&format!("\n  {}: {}", error["pointer"].as_str().unwrap_or_default(), error["detail"].as_str().unwrap_or_default()));
+        let word = |key: &str| error[key].as_str().unwrap_or_default();
+        let _ = write!(words, "\n  {}: {}", word("pointer"), word("detail"));
     }
     words
 }

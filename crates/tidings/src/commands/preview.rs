@@ -34,14 +34,10 @@ pub fn run(args: &PreviewArgs) -> Result<ExitCode> {
 }
 
 fn stationery(args: &PreviewArgs) -> Result<Arc<Stationery>> {
-    match &args.config {
-        Some(config) => {
-            let settings = assemble::settings(config)?;
-            assemble::stationery(&settings.organisation, settings.letters.templates)
-        }
-        None => {
-            let options = StationeryOptions { organisation: Organisation::default(), templates: None };
-            Ok(Arc::new(Stationery::load(options).expect("the built-in letters are checked by tests")))
-        }
+    if let Some(config) = &args.config {
+        let settings = assemble::settings(config)?;
+        return assemble::stationery(&settings.organisation, settings.letters.templates);
     }
+    let options = StationeryOptions { organisation: Organisation::default(), templates: None };
+    Ok(Arc::new(Stationery::load(options).expect("the built-in letters are checked by tests")))
 }

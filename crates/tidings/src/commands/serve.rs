@@ -56,7 +56,7 @@ pub fn run(config: &crate::args::ConfigArg) -> Result<ExitCode> {
     })
 }
 
-/// Tells systemd (sd_notify(3)) where we stand, if it asked to be told.
+/// Tells systemd (`sd_notify(3)`) where we stand, if it asked to be told.
 fn notify_supervisor(state: &str) {
     let Some(socket) = assemble::environment("NOTIFY_SOCKET") else { return };
     let told = std::os::unix::net::UnixDatagram::unbound().and_then(|channel| {

@@ -33,7 +33,7 @@ impl Readiness for HouseReadiness {
             reasons.push(NotReady { part: "server".into(), reason: "it is shutting down".into() });
         }
         if let Err(error) = self.store.ready().await {
-            reasons.push(NotReady { part: "database".into(), reason: error.to_string().into() });
+            reasons.push(NotReady { part: "database".into(), reason: error.to_string() });
         }
         reasons
     }

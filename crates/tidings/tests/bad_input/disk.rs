@@ -1,0 +1,139 @@
+//! A disk that fills up: intake says "not now", what was accepted is delivered and settled, and when there is room again intake goes on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+use tidings_testkit::folder::Folder;
+use tidings_testkit::process::{Program, installed};
+
+use crate::house::{House, events};
+
+/// A file system of its own on a folder, as long as it lives. Needs root.
+pub(crate) struct Tmpfs(PathBuf);
+
+impl Tmpfs {
+    /// Mounts one, with these options of mount(8).
+    #[track_caller]
+    pub(crate) fn mount(on: &Path, options: &str) -> Self {
+        let folder = Folder::new("mount");
+        let arguments = ["-t", "tmpfs", "-o", options, "tmpfs"].map(PathBuf::from);
+        let mounted = Program::new(installed("mount", "mount")).args(arguments).args([on]).run(folder.path(), Duration::from_secs(10));
+        assert!(mounted.status.success(), "this test mounts a small file system and must run as root: {}", mounted.stderr);
+        Self(on.to_owned())
+    }
+
+    /// Changes its options while it is in use, such as `size=32m`.
+    #[track_caller]
+    fn remount(&self, options: &str) {
+        let folder = Folder::new("mount");
+        let arguments = ["-o".into(), format!("remount,{options}").into(), self.0.clone()];
+        let mounted = Program::new(installed("mount", "mount")).args(arguments).run(folder.path(), Duration::from_secs(10));
+        assert!(mounted.status.success(), "{}", mounted.stderr);
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        // Lazily: a server that is still about may have files open.
+        let folder = Folder::new("umount");
+        let unmounted =
+            Program::new(installed("umount", "mount")).args(["-l".into(), self.0.clone()]).run(folder.path(), Duration::from_secs(10));
+        assert!(unmounted.status.success() || std::thread::panicking(), "{}", unmounted.stderr);
+    }
+}
+
+/// Fills the disk of a folder with a file until so many bytes are left, or none.
+fn fill(folder: &Path, bytes: usize) -> PathBuf {
+    let path = folder.join("filler");
+    fs::write(&path, vec![b'x'; bytes]).expect("there is room for the filler");
+    path
+}
+
+#[test]
+fn on_a_nearly_full_disk_nothing_new_is_accepted_and_nothing_accepted_is_lost() {
+    let mut house = House::furnish(|config| config.set("database", "min_free", "\"16MiB\""));
+    fs::create_dir(house.data_dir()).expect("our own folder");
+    let disk = Tmpfs::mount(&house.data_dir(), "size=48m");
+    house.token = house.create_token("events:write,outbox:read");
+    house.serve();
+    house.sink.close();
+    let batch: Vec<_> = (0..200).map(|n| events::test_letter(&n.to_string(), &format!("reader.{n}@example.org"))).collect();
+    house.accept(&batch);
+    house.until("the relay to be held", || (house.relay("sink")["condition"] == "held").then_some(()));
+
+    let filler = fill(&house.data_dir(), 34 << 20);
+    let refused = house.until("intake to notice", || {
+        Some(house.post_event(&events::test_letter("late", "late@example.org"))).filter(|reply| reply.status != 202)
+    });
+    assert_eq!((refused.status, refused.header("content-type")), (503, Some("application/problem+json")), "{}", refused.text());
+    let retry_after: u64 = refused.header("retry-after").expect("a client is told when").parse().expect("whole seconds");
+    assert!(retry_after >= 1);
+    assert!(refused.json()["detail"].as_str().is_some_and(|detail| detail.contains("the disk is nearly full")), "{}", refused.text());
+    let known = house.outbox(&[]).len();
+
+    // What was accepted before is delivered and settled though the disk stays as it is.
+    house.sink.reopen();
+    house.until_quiet_after(known as u64);
+    assert_eq!(house.outbox(&["--state", "sent"]).len(), known);
+    assert_eq!(house.post_event(&events::test_letter("late", "late@example.org")).status, 503);
+
+    // With room again intake goes on, without a restart; the refused event is new.
+    fs::remove_file(filler).expect("our own file");
+    let accepted = house.until("intake to go on", || {
+        Some(house.post_event(&events::test_letter("later", "later@example.org"))).filter(|reply| reply.status == 202)
+    });
+    assert_eq!(accepted.json()["accepted"], 1);
+    house.until_quiet_after(known as u64 + 1);
+    assert_eq!((house.sink.count(), house.sink.duplicates().len()), (known as u64 + 1, 0));
+    assert!(house.terminate().success());
+    drop(disk);
+}
+
+#[test]
+fn a_disk_without_a_byte_left_costs_no_accepted_letter() {
+    let mut house = House::furnish(|config| config.set("database", "min_free", "\"1KiB\""));
+    fs::create_dir(house.data_dir()).expect("our own folder");
+    let disk = Tmpfs::mount(&house.data_dir(), "size=8m");
+    house.token = house.create_token("events:write,outbox:read");
+    house.serve();
+    house.sink.close();
+    // Events with much in them until the disk is really full; the last one is refused as a whole.
+    let mut accepted = Vec::new();
+    let refused = (0..2000).find_map(|n| {
+        let note = format!("{n} ").repeat(4000);
+        let data = json!({"object": events::person(&format!("reader.{n}@example.org"), "en"), "details": {"note": note}});
+        let reply = house.post_event(&events::event(&n.to_string(), "test", data));
+        if reply.status == 202 {
+            accepted.push(n);
+            return None;
+        }
+        Some(reply)
+    });
+    let refused = refused.expect("eight megabytes are not enough for this");
+    assert_eq!(refused.status, 503, "{}", refused.text());
+    assert!(refused.header("retry-after").is_some());
+    assert!(accepted.len() > 20, "{}", accepted.len());
+    let there = house.outbox(&[]);
+    assert_eq!(there.len(), accepted.len(), "what was refused has left nothing behind");
+
+    // The relay is back and outcomes may not fit on the disk; then there is room again.
+    house.sink.reopen();
+    house.until("delivery to begin", || (house.sink.count() > 0).then_some(()));
+    disk.remount("size=64m");
+    house.until_quiet();
+    for n in &accepted {
+        assert!(!house.sink.letters_to(&format!("reader.{n}@example.org")).is_empty(), "letter {n} is lost");
+    }
+    let items = house.outbox(&[]);
+    assert!(items.iter().all(|item| item["state"] == "sent"), "{items:?}");
+    for duplicate in house.sink.duplicates() {
+        let item = items.iter().find(|item| item["to"] == json!(duplicate.recipient)).expect("every letter has an item");
+        assert_eq!(item["maybe_duplicate"], true, "{item}");
+    }
+    assert_eq!(house.post_event(&events::test_letter("later", "later@example.org")).status, 202);
+    house.sink.letter_to("later@example.org");
+    assert!(house.terminate().success());
+    drop(disk);
+}

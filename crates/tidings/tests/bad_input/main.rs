@@ -1,0 +1,9 @@
+//! Bad input: each gets the error that helps, and nothing accepted is lost over it.
+
+#[path = "../house/mod.rs"]
+mod house;
+
+mod database;
+mod disk;
+mod files;
+mod requests;

@@ -1,0 +1,185 @@
+//! `kill -9` at twenty random moments during five thousand letters: every accepted event's letter arrives, and what arrives twice is known, marked and the same.
+
+#![allow(clippy::disallowed_methods, reason = "the moments of kills are real time, and the seed may be given")]
+
+mod house;
+
+use std::collections::HashMap;
+use std::env;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use house::{BATCH, House, events, mail};
+use serde_json::Value;
+use tidings_sink::Received;
+use tidings_testkit::{http, wait};
+
+const LETTERS: usize = 5_000;
+const KILLS: usize = 20;
+const SESSIONS: usize = 4;
+
+/// The most letters that may be posted ahead of what has arrived, so that intake is still at work when the last kill comes.
+const AHEAD: usize = 500;
+
+/// The longest commit on a busy machine: a relay's answer that is older than this at a kill is on disk.
+const COMMIT: Duration = Duration::from_secs(2);
+
+/// Small, seeded, good enough to pick moments (`SplitMix64`).
+struct Dice(u64);
+
+impl Dice {
+    /// Seeded by `TIDINGS_CRASH_SEED` if that is set, else by the clock; the seed is printed so that a run can be repeated.
+    fn seeded() -> Self {
+        let given = env::var("TIDINGS_CRASH_SEED").ok().and_then(|text| text.parse().ok());
+        let seed = given.unwrap_or_else(|| {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("the clock is past 1970");
+            u64::from(now.subsec_nanos()) ^ now.as_secs()
+        });
+        eprintln!("TIDINGS_CRASH_SEED={seed}");
+        Self(seed)
+    }
+
+    /// A number below `limit`.
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % limit as u64).expect("below a usize")
+    }
+}
+
+/// What a client needs to post.
+struct Client<'a> {
+    url: String,
+    token: String,
+    house: &'a House,
+}
+
+impl Client<'_> {
+    /// Posts all events in batches of varying size; what is not answered with 202 is posted again, as a careful client does.
+    fn post_all(&self, mut dice: Dice, given_up: &AtomicBool) -> (usize, usize) {
+        let (mut posted, mut again, mut known) = (0, 0, 0);
+        while posted < LETTERS {
+            let arrived = || usize::try_from(self.house.sink.count()).expect("a count fits");
+            let size = (1 + dice.below(120)).min(LETTERS - posted);
+            wait::until("letters to arrive", Duration::from_mins(3), || {
+                (posted < arrived() + AHEAD || given_up.load(Ordering::Relaxed)).then_some(())
+            });
+            let batch: Vec<Value> = (posted..posted + size)
+                .map(|n| events::joined(&n.to_string(), events::person(&format!("reader.{n}@example.org"), "en")))
+                .collect();
+            let body = serde_json::to_vec(&batch).expect("values serialise");
+            let receipt = wait::until("a batch to be accepted", Duration::from_mins(3), || {
+                let receipt = self.post(&body);
+                again += usize::from(receipt.is_none());
+                receipt
+            });
+            let count = |key: &str| usize::try_from(receipt[key].as_u64().expect("a number")).expect("a count fits");
+            // All or nothing: a batch is new as a whole, or known as a whole because its first answer was lost.
+            assert!([0, size].contains(&count("accepted")) && count("accepted") + count("duplicates") == size, "{receipt}");
+            known += count("duplicates");
+            posted += size;
+        }
+        (again, known)
+    }
+
+    fn post(&self, body: &[u8]) -> Option<Value> {
+        let reply = http::post(&format!("{}/v1/events", self.url), Some(&self.token), BATCH, body).ok()?;
+        assert!([202, 503].contains(&reply.status), "{}", reply.text());
+        (reply.status == 202).then(|| reply.json())
+    }
+}
+
+#[test]
+fn whatever_is_accepted_arrives_though_the_server_is_killed_twenty_times() {
+    let mut dice = Dice::seeded();
+    // The house's sink and configuration live in one value, the server in another, so that the client can look at the sink meanwhile.
+    let mut house = House::start(|config| config.relay_key("limits", &format!("{{ sessions = {SESSIONS} }}")));
+    let mut serving = house.take_serving();
+    let house = house;
+    let given_up = AtomicBool::new(false);
+    let client = Client { url: house.url.clone(), token: house.token.clone(), house: &house };
+    let client_dice = Dice(dice.below(usize::MAX) as u64);
+    let mut kills: Vec<SystemTime> = Vec::new();
+    thread::scope(|scope| {
+        let _on_panic = SetOnDrop(&given_up);
+        let posting = scope.spawn(|| client.post_all(client_dice, &given_up));
+        for kill in 0..KILLS {
+            if kill % 5 == 4 {
+                // In the middle of its start, ready or not.
+                pause(Duration::from_millis(dice.below(800) as u64));
+            } else {
+                let share = LETTERS * 9 / 10 / KILLS;
+                let mark = (share * kill + dice.below(share)) as u64;
+                house.sink.wait_for_within(mark.max(1), Duration::from_mins(2));
+                pause(Duration::from_millis(dice.below(60) as u64));
+            }
+            kills.push(SystemTime::now());
+            serving.kill9();
+            serving = house.start_serving();
+        }
+        let (again, known) = posting.join().expect("the client gets everything accepted");
+        eprintln!("{KILLS} kills, {again} requests posted again, {known} events known already then");
+    });
+
+    let arrived =
+        |letters: &[Arc<Received>]| letters.iter().map(|letter| letter.to[0].clone()).collect::<std::collections::HashSet<_>>().len();
+    house.until_all("every letter to arrive", || arrived(&house.sink.letters()) == LETTERS);
+    house.until_quiet_within(Duration::from_mins(2));
+    demand_whole(&house, &kills);
+    drop(serving);
+}
+
+/// Every letter is there, each duplicate is one that was on the wire at a kill, the same, and marked.
+fn demand_whole(house: &House, kills: &[SystemTime]) {
+    let items: HashMap<String, Value> =
+        house.outbox(&[]).into_iter().map(|item| (item["message_id"].as_str().expect("a text").to_owned(), item)).collect();
+    assert_eq!(items.len(), LETTERS, "one item an event, however often it was posted");
+    assert!(items.values().all(|item| item["state"] == "sent"));
+    let mut copies: HashMap<String, Vec<Arc<Received>>> = HashMap::new();
+    for letter in house.sink.letters() {
+        copies.entry(mail::message_id(&letter)).or_default().push(letter);
+    }
+    assert_eq!(copies.len(), LETTERS);
+    let mut duplicates = 0;
+    for (id, letters) in &copies {
+        let item = items.get(id).unwrap_or_else(|| panic!("nobody promised {id}"));
+        assert!(letters.iter().all(|letter| letter.bytes == letters[0].bytes && letter.to == letters[0].to), "{id}");
+        assert_eq!(item["to"].as_str(), Some(letters[0].to[0].as_str()));
+        if letters.len() > 1 {
+            duplicates += letters.len() - 1;
+            assert_eq!(item["maybe_duplicate"], true, "{item}");
+            for copy in &letters[..letters.len() - 1] {
+                let at_a_kill = kills.iter().any(|kill| copy.at <= *kill + COMMIT && copy.at + COMMIT >= *kill);
+                assert!(at_a_kill, "{id} came again though it had come at {:?}, far from every kill", copy.at);
+            }
+        }
+    }
+    let marked = items.values().filter(|item| item["maybe_duplicate"] == true).count();
+    eprintln!("{duplicates} duplicates, {marked} marked");
+    // At a kill each session has at most one letter behind its final dot; beside it stand the answers that the running commit and the next one are to write,
+    // a dozen a session while a commit takes its usual few milliseconds.
+    assert!(duplicates <= KILLS * ON_THE_WIRE, "{duplicates} duplicates");
+}
+
+/// Letters that may have been answered for and not be on disk when the process dies.
+const ON_THE_WIRE: usize = SESSIONS * 16;
+
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Lets time go by: the moment of a kill is to be random, nothing is waited for.
+fn pause(time: Duration) {
+    let end = Instant::now() + time;
+    while Instant::now() < end {
+        thread::sleep(Duration::from_millis(1).min(time));
+    }
+}

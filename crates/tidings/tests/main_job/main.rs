@@ -1,0 +1,12 @@
+//! The main job, seen from outside: events go in by HTTP, letters come out at a mail relay, and the commands say what happened.
+
+#[path = "../house/mod.rs"]
+mod house;
+
+mod accepting;
+mod commands;
+mod deciding;
+mod guarding;
+mod operating;
+mod stopping;
+mod watching;
