@@ -355,7 +355,11 @@ pub fn settle(standing: &Standing, outcome: Outcome, retry: &RetryPolicy, now: T
             after.maybe_duplicate = true;
             (after.what, after.reply) = ("unknown", what);
             match standing.after_unknown {
-                AfterUnknown::Retry => later_or_failed(&mut after),
+                // Not a refusal of the message, so it spends no attempt; but it waits as after one, because each try may be one letter more.
+                AfterUnknown::Retry => {
+                    later_or_failed(&mut after);
+                    after.attempts = standing.attempts;
+                }
                 AfterUnknown::Hold => after.state = State::Held,
             }
         }
@@ -419,7 +423,8 @@ mod tests {
     fn an_unknown_outcome_is_marked_and_held_if_the_kind_says_so() {
         let lost = || Outcome::Unknown { what: "lost after the dot".into() };
         let after = settle(&standing(), lost(), &RetryPolicy::default(), Timestamp::UNIX_EPOCH, 0.5);
-        assert_eq!((after.state, after.maybe_duplicate), (State::Waiting, true));
+        assert_eq!((after.state, after.attempts, after.maybe_duplicate), (State::Waiting, 0, true));
+        assert!(after.due_at > Timestamp::UNIX_EPOCH);
         let careful = Standing { after_unknown: AfterUnknown::Hold, ..standing() };
         assert_eq!(settle(&careful, lost(), &RetryPolicy::default(), Timestamp::UNIX_EPOCH, 0.5).state, State::Held);
     }

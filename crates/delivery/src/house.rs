@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Outcomes that may wait to be written before no more letters are taken.
-const MOST_UNSETTLED: usize = 4096;
+/// Outcomes that may wait to be written before no more letters are taken. A crash sends what waits here again, so it is small; one group of outcomes a flush
+/// is enough to keep a slow disk from being the limit.
+const MOST_UNSETTLED: usize = 256;
 
 /// Whether letters may be taken, seen from the database's side.
 #[derive(Debug, Default)]

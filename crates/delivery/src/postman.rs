@@ -2,7 +2,7 @@
 
 use crate::{
     bench::{Bench, BenchParts},
-    courier::Courier,
+    courier::{Courier, SessionEnd, Source},
     file::FileCourier,
     house::House,
     pickup::PickupCourier,
@@ -11,6 +11,7 @@ use crate::{
     settler::Settler,
     smtp::SmtpCourier,
 };
+use async_trait::async_trait;
 use std::{
     path::PathBuf,
     sync::{
@@ -22,6 +23,7 @@ use std::{
 use tidings_core::{
     Clock,
     guard::{EnvironmentGuard, Mode},
+    outbox::Outcome,
 };
 use tidings_store::Store;
 use tokio::{
@@ -76,6 +78,20 @@ pub struct Postman {
     statuses: Vec<Arc<Mutex<RelayStatus>>>,
 }
 
+/// The courier for a house that lets nothing out. It asks for letters, so that the guard's word on each is noted, and is never given one.
+struct Nobody;
+
+#[async_trait]
+impl Courier for Nobody {
+    async fn session(&self, source: &mut dyn Source) -> SessionEnd {
+        source.opened();
+        while let Some(load) = source.next().await {
+            source.report(load.item, Outcome::Withheld { why: "nothing may leave this house".to_owned() });
+        }
+        SessionEnd::Done
+    }
+}
+
 /// The courier of a plan.
 pub(crate) fn courier_for(plan: &RelayPlan, clock: &Arc<dyn Clock>) -> Arc<dyn Courier> {
     match &plan.way {
@@ -95,15 +111,19 @@ impl Postman {
         let (ready, recovered) = watch::channel(false);
         let mut desks = JoinSet::new();
         let (mut benches, mut statuses, mut pauses) = (Vec::new(), Vec::new(), Vec::new());
-        // In mode `file` no relay is ever spoken to: one file takes the place of all couriers.
-        let to_file =
-            (guard.mode() == Mode::File).then_some(file).flatten().map(|path| Arc::new(FileCourier::new(path, Arc::clone(&clock))));
+        // In the modes `file` and `off` no relay is ever spoken to: one file, or nobody, takes the place of all couriers.
+        let to_file = guard.mode() == Mode::File && file.is_some();
+        let stand_in: Option<Arc<dyn Courier>> = match (guard.mode(), file) {
+            (Mode::File, Some(path)) => Some(Arc::new(FileCourier::new(path, Arc::clone(&clock)))),
+            (Mode::File, None) | (Mode::Off, _) => Some(Arc::new(Nobody)),
+            (Mode::Live | Mode::Redirect, _) => None,
+        };
         for (number, plan) in (1..).zip(relays) {
-            let courier = to_file.clone().map_or_else(|| courier_for(&plan, &clock), |file| file as Arc<dyn Courier>);
+            let courier = stand_in.clone().unwrap_or_else(|| courier_for(&plan, &clock));
             let bench = Arc::new(Bench::new(BenchParts {
                 relay: plan.name.clone(),
                 guard: guard.clone(),
-                to_file: to_file.is_some(),
+                to_file,
                 retry: plan.retry.clone(),
                 clock: Arc::clone(&clock),
                 house: Arc::clone(&house),

@@ -115,7 +115,7 @@ fn in_mode_off_everything_is_held_until_it_is_switched_on_and_released() {
     house.accept(&[events::test_letter("1", "ada@example.org")]);
     let held = house.until_state("ada@example.org", "held");
     assert_eq!(held["last_reply"], "mail is switched off here (safety.mode = \"off\")");
-    assert_eq!(house.sink.count(), 0);
+    assert_eq!((house.sink.statistics().sessions, house.sink.count()), (0, 0));
     house.terminate();
     house.reconfigure(|config| config.unset("safety", "mode"));
     house.serve();
