@@ -1,7 +1,9 @@
 //! The door: the three ways a CloudEvent travels, duplicates, many clients at once, tokens.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::Barrier;
 use std::thread;
 
@@ -101,6 +103,8 @@ fn many_requests_share_a_commit_and_all_are_on_disk_when_answered() {
     let wal = house.data_dir().join("tidings.db-wal");
     let before = commits(&wal);
     let start = Barrier::new(CLIENTS);
+    // Somebody else writes while the requests come in, so that they meet at the writer's door however fast the disk is.
+    let mut writer = OtherWriter::lock(&house.data_dir().join("tidings.db"));
     thread::scope(|scope| {
         for client in 0..CLIENTS {
             let (house, start) = (&house, &start);
@@ -111,6 +115,8 @@ fn many_requests_share_a_commit_and_all_are_on_disk_when_answered() {
                 assert_eq!((reply.status, &reply.json()["accepted"]), (202, &json!(1)), "{}", reply.text());
             });
         }
+        house.until("every client to be connected", || (connections(&house.url) >= CLIENTS).then_some(()));
+        writer.unlock();
     });
     let shared = commits(&wal) - before;
     eprintln!("{CLIENTS} requests took {shared} commits");
@@ -123,6 +129,50 @@ fn many_requests_share_a_commit_and_all_are_on_disk_when_answered() {
     house.sink.wait_for(CLIENTS as u64 + 1);
     house.until_quiet();
     assert_eq!(house.sink.count(), CLIENTS as u64 + 1);
+}
+
+/// Another process that holds the database's write lock.
+struct OtherWriter(Child);
+
+impl OtherWriter {
+    fn lock(database: &Path) -> Self {
+        let script = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1], isolation_level=None)\ndb.execute('BEGIN IMMEDIATE')\nprint('locked', flush=True)\nsys.stdin.read()\ndb.execute('ROLLBACK')";
+        let mut child = Command::new("python3")
+            .args(["-I", "-c", script])
+            .arg(database)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 starts");
+        let mut word = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut word).expect("the lock is told");
+        assert_eq!(word.trim(), "locked");
+        Self(child)
+    }
+
+    fn unlock(&mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().expect("python3 ends").success());
+    }
+}
+
+impl Drop for OtherWriter {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Established connections to the server at this URL, from the kernel's table (proc(5), `/proc/net/tcp`).
+fn connections(url: &str) -> usize {
+    let port: u16 = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("the URL ends in a port");
+    let local = format!(":{port:04X}");
+    let table = fs::read_to_string("/proc/net/tcp").expect("the kernel's table");
+    table
+        .lines()
+        .filter_map(|line| line.split_whitespace().nth(1).zip(line.split_whitespace().nth(3)))
+        .filter(|(at, state)| at.ends_with(&local) && *state == "01")
+        .count()
 }
 
 /// Commits in a write-ahead log (SQLite's file format §4): frames whose header bears the size of the database and the salt of the log.
