@@ -158,7 +158,13 @@ impl Desk<'_, '_> {
         let joined = assemble(layout, body, part == Part::Html, &lookup, self.problems);
         self.used.extend(joined.texts.iter().map(|(key, _)| key.clone()));
         if let Err(error) = self.env.add_template_owned(name.clone(), joined.source.clone()) {
-            self.problems.push(at_line(&joined, error.line(), explain(&error)));
+            // A block left open in the body shows itself only in the layout behind it, so the body alone is asked first.
+            let alone = assemble(None, body, part == Part::Html, &lookup, &mut Vec::new());
+            let problem = match self.env.add_template_owned(format!("{name} alone"), alone.source.clone()) {
+                Err(own) => at_line(&alone, own.line(), explain(&own)),
+                Ok(()) => at_line(&joined, error.line(), explain(&error)),
+            };
+            self.problems.push(problem);
             return None;
         }
         let template = self.env.get_template(&name).expect("it was added just now");

@@ -65,6 +65,14 @@ const PASSWORD_HINT: &str = "check user name and password of this relay, and tha
 
 /// The rules that hold for every relay.
 static STANDARD: &[Rule] = &[
+    Rule {
+        stages: Cow::Borrowed(&[Stage::Ehlo, Stage::Tls, Stage::Auth, Stage::Mail]),
+        codes: Codes(400, 599),
+        enhanced: None,
+        words: Some(Cow::Borrowed("client certificate")),
+        class: Class::Relay(TroubleKind::Tls),
+        hint: Some(Cow::Borrowed("the relay wants to see a certificate: set client_cert_file and client_key_file")),
+    },
     // RFC 5321 §3.8: the service is closing, at any time.
     row(&[], Codes(421, 421), None, BUSY, None),
     row(&[Stage::Connect, Stage::Greeting], Codes(400, 499), None, BUSY, None),
@@ -188,6 +196,7 @@ mod tests {
             (Stage::Content, "552 5.3.4 too big", Class::Permanent),
             (Stage::Content, "554 5.7.1 spam", Class::Permanent),
             (Stage::Rcpt, "421 4.3.2 closing", BUSY),
+            (Stage::Ehlo, "421 4.7.1 relay Error: No client certificate presented", Class::Relay(TroubleKind::Tls)),
             (Stage::Content, "421 4.3.2 closing", BUSY),
             (Stage::Greeting, "554 no service", SETTINGS),
             (Stage::Greeting, "450 later", BUSY),

@@ -140,6 +140,8 @@ fn broken_endless_and_reaching_templates_are_refused() {
     assert!(problem("test/subject.txt", "\n").contains("is empty"));
     assert!(problem("test/subject.txt", "a\nb\n").contains("control character"));
     assert!(problem("test/body.txt", "[[ nonsense ]]\n").starts_with("test/body.txt:1:1: no catalogue has a text `nonsense`"));
+    let unclosed = problem("test/body.txt", "{% if actor %}\nHello\n");
+    assert!(unclosed.starts_with("test/body.txt:"), "{unclosed}");
     assert!(problem("layout.html", "<p>\n").contains("[[ body ]]"));
     assert!(problem("locales/de.toml", "[common]\ngreeting = Hallo\n").starts_with("locales/de.toml:2:"));
     assert!(problem("locales/de.toml", "[common]\ngreting = \"Hallo\"\n").contains("did you mean `common.greeting`?"));
