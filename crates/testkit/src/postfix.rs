@@ -97,6 +97,9 @@ impl PostfixBuilder {
         }
         let postfix_user = user_id("postfix");
         chown(folder.join("lib"), Some(postfix_user), None).expect("root may give folders away");
+        // The tool that cleans up after a stop in the middle of a letter has no other rights than Postfix's own user, and must be able to write that down.
+        fs::write(folder.join("log"), "").expect("a file in our own folder can be made");
+        chown(folder.join("log"), Some(postfix_user), None).expect("root may give files away");
         chown(folder.join("mail"), Some(MAIL_OWNER), Some(MAIL_OWNER)).expect("root may give folders away");
         let dovecot = (!self.users.is_empty()).then(|| Dovecot::start(folder.path(), &self.users, &self.mechanisms));
         let ports = Ports {
