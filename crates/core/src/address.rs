@@ -1,5 +1,6 @@
 //! Mail addresses, parsed once at the door and masked when printed to a log.
 
+use crate::fault::has_control;
 use std::{fmt, str::FromStr};
 
 /// A mail address that is safe to put into an envelope and a header: no line breaks, no control characters, no spaces, a domain in ASCII (A-labels, RFC 5890).
@@ -44,7 +45,7 @@ impl Address {
         if text.is_empty() {
             return Err(AddressError::Empty);
         }
-        if let Some(control) = text.chars().find(|c| c.is_control()) {
+        if let Some(control) = has_control(text, b"").then(|| text.chars().find(|c| c.is_control())).flatten() {
             return Err(AddressError::Control(format!("U+{:04X}", u32::from(control))));
         }
         let shape = || AddressError::Shape(text.chars().take(80).collect());
@@ -92,6 +93,9 @@ impl Address {
             let ip = inner.strip_prefix("IPv6:").unwrap_or(inner);
             return ip.parse::<std::net::IpAddr>().map(|_| domain.to_owned()).map_err(|_| wrong());
         }
+        if is_plain_domain(domain) {
+            return Ok(domain.to_owned());
+        }
         let ascii = idna::domain_to_ascii_strict(domain).map_err(|_| wrong())?;
         let label = |l: &str| !l.is_empty() && l.len() <= 63 && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
         if ascii.split('.').all(label) { Ok(ascii) } else { Err(wrong()) }
@@ -127,6 +131,20 @@ impl Address {
         let first = self.local().chars().next().unwrap_or('*');
         format!("{first}***@{}", self.domain())
     }
+}
+
+/// Whether a domain is what IDNA (UTS 46) would make of it, seen without its tables: lower-case labels of letters, digits and inner hyphens, none of them an
+/// A-label that would have to be checked.
+fn is_plain_domain(domain: &str) -> bool {
+    let label = |label: &str| {
+        let bytes = label.as_bytes();
+        (1..=63).contains(&bytes.len())
+            && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+            && bytes[0] != b'-'
+            && bytes[bytes.len() - 1] != b'-'
+            && bytes.get(2..4) != Some(b"--")
+    };
+    domain.len() <= 253 && domain.split('.').all(label)
 }
 
 impl FromStr for Address {
@@ -206,6 +224,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_domain_taken_without_tables_is_what_idna_makes_of_it(domain in "[a-z0-9.-]{1,20}") {
+            if is_plain_domain(&domain) {
+                prop_assert_eq!(idna::domain_to_ascii_strict(&domain).unwrap(), domain);
+            }
+        }
+
         #[test]
         fn what_parses_prints_and_parses_to_the_same(text in "\\PC{0,40}@[a-zA-Z0-9.-]{1,30}") {
             if let Ok(address) = Address::parse(&text) {

@@ -1,12 +1,13 @@
 //! Events: something that happened, as a CloudEvent 1.0 gives it, checked at the door.
 
 use crate::{
-    fault::{escape, name_of},
+    fault::{Place, has_control, name_of},
     kind::{Kind, Shape, TYPE_PREFIX},
     subject::Party,
     time::Timestamp,
 };
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 pub use crate::fault::{Fault, clip};
 
@@ -60,7 +61,7 @@ impl Event {
         let time = Self::read_time(&envelope, at, received, &mut faults);
         let subject = match envelope.remove("subject") {
             None | Some(Value::Null) => None,
-            Some(Value::String(text)) if !text.chars().any(char::is_control) => Some(text),
+            Some(Value::String(text)) if !has_control(&text, b"") => Some(text),
             Some(_) => {
                 faults.push(Fault::at(&format!("{at}/subject"), "must be one line of text without control characters"));
                 None
@@ -71,13 +72,13 @@ impl Event {
         if let Some(data) = &data {
             for (name, slot) in [("actor", &mut actor), ("object", &mut object), ("member", &mut member)] {
                 if let Some(value) = data.get(name).filter(|v| !v.is_null()) {
-                    *slot = Party::read(value, &format!("{at}/data/{name}"), &mut faults);
+                    *slot = Party::read_below(value, &Place::At(at).key("data").key(name), &mut faults);
                 }
             }
             if let Some(kind) = kind {
                 check_variables(kind, data, at, &mut faults);
             }
-            check_texts(data, &format!("{at}/data"), &mut faults);
+            check_texts(data, &Place::At(at).key("data"), &mut faults);
         }
         match (id, source, kind, data) {
             (Some(id), Some(source), Some(kind), Some(data)) if faults.is_empty() => {
@@ -89,15 +90,16 @@ impl Event {
 
     fn read_type(envelope: &mut Map<String, Value>, at: &str, faults: &mut Vec<Fault>) -> Option<&'static Kind> {
         let name = attribute(envelope, "type", at, faults)?;
-        let pointer = format!("{at}/type");
+        let at = Place::At(at);
+        let at = at.key("type");
         let Some(short) = name.strip_prefix(TYPE_PREFIX) else {
-            faults.push(Fault::at(&pointer, format!("`{}` is not a type of this house; types begin with `{TYPE_PREFIX}`", clip(&name))));
+            faults.push(at.fault(format!("`{}` is not a type of this house; types begin with `{TYPE_PREFIX}`", clip(&name))));
             return None;
         };
         let found = Kind::find(short);
         if found.is_none() {
             let hint = Kind::nearest(short).map_or_else(String::new, |near| format!("; did you mean `{TYPE_PREFIX}{near}`?"));
-            faults.push(Fault::at(&pointer, format!("`{}` is not a known type{hint}", clip(&name))));
+            faults.push(at.fault(format!("`{}` is not a known type{hint}", clip(&name))));
         }
         found
     }
@@ -165,11 +167,11 @@ pub fn is_json(media_type: &str) -> bool {
 
 /// The value at a JSON pointer (RFC 6901) below a map.
 pub fn lookup<'a>(map: &'a Map<String, Value>, pointer: &str) -> Option<&'a Value> {
-    let mut steps = pointer.strip_prefix('/')?.split('/').map(|step| step.replace("~1", "/").replace("~0", "~"));
-    let mut value = map.get(&steps.next()?)?;
+    let mut steps = pointer.strip_prefix('/')?.split('/').map(unescaped);
+    let mut value = map.get(&*steps.next()?)?;
     for step in steps {
         value = match value {
-            Value::Object(map) => map.get(&step)?,
+            Value::Object(map) => map.get(&*step)?,
             Value::Array(list) => list.get(step.parse::<usize>().ok()?)?,
             _ => return None,
         };
@@ -177,17 +179,23 @@ pub fn lookup<'a>(map: &'a Map<String, Value>, pointer: &str) -> Option<&'a Valu
     Some(value)
 }
 
+/// A step of a JSON pointer as it was before escaping (RFC 6901 §4).
+fn unescaped(step: &str) -> Cow<'_, str> {
+    if step.contains('~') { Cow::Owned(step.replace("~1", "/").replace("~0", "~")) } else { Cow::Borrowed(step) }
+}
+
 fn attribute(envelope: &mut Map<String, Value>, name: &str, at: &str, faults: &mut Vec<Fault>) -> Option<String> {
-    let pointer = format!("{at}/{name}");
+    let at = Place::At(at);
+    let at = at.key(name);
     match envelope.remove(name) {
-        Some(Value::String(text)) if text.is_empty() => faults.push(Fault::at(&pointer, "is empty; must be a non-empty text")),
+        Some(Value::String(text)) if text.is_empty() => faults.push(at.fault("is empty; must be a non-empty text")),
         Some(Value::String(text)) if text.len() > MAX_NAME_BYTES => {
-            faults.push(Fault::at(&pointer, format!("is {} bytes long; at most {MAX_NAME_BYTES} are allowed", text.len())));
+            faults.push(at.fault(format!("is {} bytes long; at most {MAX_NAME_BYTES} are allowed", text.len())));
         }
-        Some(Value::String(text)) if text.chars().any(char::is_control) => faults.push(Fault::at(&pointer, "holds a control character")),
+        Some(Value::String(text)) if has_control(&text, b"") => faults.push(at.fault("holds a control character")),
         Some(Value::String(text)) => return Some(text),
-        None => faults.push(Fault::at(&pointer, "missing; must be a non-empty text")),
-        Some(other) => faults.push(Fault::at(&pointer, format!("expected a text, found {}", name_of(&other)))),
+        None => faults.push(at.fault("missing; must be a non-empty text")),
+        Some(other) => faults.push(at.fault(format!("expected a text, found {}", name_of(&other)))),
     }
     None
 }
@@ -240,39 +248,23 @@ pub fn is_web_url(text: &str) -> bool {
         && !text.chars().any(|c| c.is_whitespace() || c.is_control() || "<>\"\\^`{|}".contains(c))
 }
 
-/// NUL and other control characters are refused in every text and key of the data; line breaks and tabs are allowed in free text.
-fn check_texts(map: &Map<String, Value>, at: &str, faults: &mut Vec<Fault>) {
-    fn wrong(text: &str) -> bool {
-        text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
-    }
-    fn walk(value: &Value, at: &mut String, faults: &mut Vec<Fault>) {
-        match value {
-            Value::String(text) if wrong(text) => faults.push(Fault::at(at, "holds NUL or another control character")),
-            Value::Array(list) => {
-                for (index, one) in list.iter().enumerate() {
-                    step(at, &index.to_string(), one, faults);
-                }
-            }
-            Value::Object(map) => {
-                for (key, one) in map {
-                    step(at, &escape(key), one, faults);
-                }
-            }
-            _ => {}
-        }
-    }
-    fn step(at: &mut String, name: &str, value: &Value, faults: &mut Vec<Fault>) {
-        if matches!(value, Value::String(_) | Value::Array(_) | Value::Object(_)) {
-            let length = at.len();
-            at.push('/');
-            at.push_str(name);
-            walk(value, at, faults);
-            at.truncate(length);
-        }
-    }
-    let mut at = at.to_owned();
+/// NUL and other control characters are refused in every text of the data; line breaks and tabs are allowed in free text.
+fn check_texts(map: &Map<String, Value>, at: &Place<'_>, faults: &mut Vec<Fault>) {
     for (key, value) in map {
-        step(&mut at, &escape(key), value, faults);
+        check_text(value, &at.key(key), faults);
+    }
+}
+
+fn check_text(value: &Value, at: &Place<'_>, faults: &mut Vec<Fault>) {
+    match value {
+        Value::String(text) if has_control(text, b"\n\r\t") => faults.push(at.fault("holds NUL or another control character")),
+        Value::Array(list) => {
+            for (index, one) in list.iter().enumerate() {
+                check_text(one, &at.index(index), faults);
+            }
+        }
+        Value::Object(map) => check_texts(map, at, faults),
+        _ => {}
     }
 }
 

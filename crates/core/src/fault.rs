@@ -40,7 +40,46 @@ pub(crate) fn name_of(value: &Value) -> &'static str {
     }
 }
 
-/// Escapes one step of a JSON pointer (RFC 6901 §3).
-pub(crate) fn escape(step: &str) -> String {
-    step.replace('~', "~0").replace('/', "~1")
+/// A place inside a JSON value, as a chain along the way to it; written out only when there is a fault to tell.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Place<'a> {
+    /// Where the way begins: a JSON pointer that is already written.
+    At(&'a str),
+    /// A member of an object.
+    Key(&'a Place<'a>, &'a str),
+    /// An element of a list.
+    Index(&'a Place<'a>, usize),
+}
+
+impl<'a> Place<'a> {
+    /// The member `key` of this.
+    pub(crate) fn key(&'a self, key: &'a str) -> Self {
+        Self::Key(self, key)
+    }
+
+    /// The element `index` of this.
+    pub(crate) fn index(&'a self, index: usize) -> Self {
+        Self::Index(self, index)
+    }
+
+    /// As a JSON pointer.
+    pub(crate) fn pointer(&self) -> String {
+        match self {
+            Self::At(pointer) => (*pointer).to_owned(),
+            Self::Key(parent, key) => format!("{}/{}", parent.pointer(), key.replace('~', "~0").replace('/', "~1")),
+            Self::Index(parent, index) => format!("{}/{index}", parent.pointer()),
+        }
+    }
+
+    /// A fault at this place.
+    pub(crate) fn fault(&self, detail: impl Into<String>) -> Fault {
+        Fault { pointer: self.pointer(), detail: detail.into() }
+    }
+}
+
+/// Whether a text holds a control character (category Cc: C0, DEL and C1) other than those of `allowed`, all of which are ASCII.
+pub(crate) fn has_control(text: &str, allowed: &[u8]) -> bool {
+    // Nearly every text is printable ASCII, which a few instructions tell for many bytes at a time.
+    let printable = text.bytes().fold(true, |printable, byte| printable & (0x20..0x7f).contains(&byte));
+    !printable && text.chars().any(|c| c.is_control() && !u8::try_from(c).is_ok_and(|byte| allowed.contains(&byte)))
 }

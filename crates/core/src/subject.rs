@@ -2,7 +2,7 @@
 
 use crate::{
     address::Address,
-    fault::{Fault, escape, name_of},
+    fault::{Fault, Place, has_control, name_of},
     locale::Locale,
 };
 use serde_json::{Map, Value};
@@ -99,36 +99,41 @@ impl Party {
     /// # Errors
     /// Everything wrong below `pointer` is added to `faults`; the party is returned only if nothing was.
     pub fn read(value: &Value, pointer: &str, faults: &mut Vec<Fault>) -> Option<Self> {
+        Self::read_below(value, &Place::At(pointer), faults)
+    }
+
+    /// As [`Party::read`], at a place.
+    pub(crate) fn read_below(value: &Value, at: &Place<'_>, faults: &mut Vec<Fault>) -> Option<Self> {
         let before = faults.len();
-        let party = Self::read_at(value, pointer, faults, 0);
+        let party = Self::read_at(value, at, faults, 0);
         if faults.len() == before { party } else { None }
     }
 
-    fn read_at(value: &Value, pointer: &str, faults: &mut Vec<Fault>, depth: usize) -> Option<Self> {
+    fn read_at(value: &Value, at: &Place<'_>, faults: &mut Vec<Fault>, depth: usize) -> Option<Self> {
         if depth > MAX_DEPTH {
-            faults.push(Fault::at(pointer, format!("people hang more than {MAX_DEPTH} deep below each other")));
+            faults.push(at.fault(format!("people hang more than {MAX_DEPTH} deep below each other")));
             return None;
         }
         match value {
             Value::String(reference) => {
-                if reference.is_empty() || reference.chars().any(char::is_control) {
-                    faults.push(Fault::at(pointer, "a reference is written `directory/id`".to_owned()));
+                if reference.is_empty() || has_control(reference, b"") {
+                    faults.push(at.fault("a reference is written `directory/id`"));
                     return None;
                 }
                 Some(Self { reference: Some(reference.clone()), enabled: true, ..Self::default() })
             }
-            Value::Object(map) => Some(Self::read_map(map, pointer, faults, depth)),
+            Value::Object(map) => Some(Self::read_map(map, at, faults, depth)),
             other => {
-                faults.push(Fault::at(pointer, format!("expected an object or a reference `directory/id`, found {}", name_of(other))));
+                faults.push(at.fault(format!("expected an object or a reference `directory/id`, found {}", name_of(other))));
                 None
             }
         }
     }
 
-    fn read_map(map: &Map<String, Value>, pointer: &str, faults: &mut Vec<Fault>, depth: usize) -> Self {
+    fn read_map(map: &Map<String, Value>, at: &Place<'_>, faults: &mut Vec<Fault>, depth: usize) -> Self {
         let mut party = Self { enabled: true, ..Self::default() };
         for (key, value) in map {
-            let here = || format!("{pointer}/{}", escape(key));
+            let here = at.key(key);
             match key.as_str() {
                 "type" => party.object_type = line(value, &here, faults).map(|name| ObjectType::from_name(&name)).unwrap_or_default(),
                 "id" => party.id = line(value, &here, faults),
@@ -140,17 +145,17 @@ impl Party {
                 }
                 "enabled" => party.enabled = flag(value, &here, faults).unwrap_or(true),
                 "public" => party.public = flag(value, &here, faults).unwrap_or(false),
-                "manager" if !value.is_null() => party.manager = Self::read_at(value, &here(), faults, depth + 1).map(Box::new),
-                "owners" => party.owners = Self::owners_first_primary(value, &here(), faults, depth),
-                "members" => party.members = Self::read_list(value, &here(), faults, depth),
+                "manager" if !value.is_null() => party.manager = Self::read_at(value, &here, faults, depth + 1).map(Box::new),
+                "owners" => party.owners = Self::owners_first_primary(value, &here, faults, depth),
+                "members" => party.members = Self::read_list(value, &here, faults, depth),
                 _ => {}
             }
         }
         party
     }
 
-    fn owners_first_primary(value: &Value, pointer: &str, faults: &mut Vec<Fault>, depth: usize) -> Vec<Self> {
-        let mut owners = Self::read_list(value, pointer, faults, depth);
+    fn owners_first_primary(value: &Value, at: &Place<'_>, faults: &mut Vec<Fault>, depth: usize) -> Vec<Self> {
+        let mut owners = Self::read_list(value, at, faults, depth);
         let primary =
             value.as_array().and_then(|list| list.iter().position(|owner| owner.get("primary").and_then(Value::as_bool) == Some(true)));
         if let Some(primary) = primary.filter(|&index| index < owners.len()) {
@@ -161,61 +166,61 @@ impl Party {
     }
 
     /// Reads a list of parties, or one alone.
-    pub(crate) fn read_list(value: &Value, pointer: &str, faults: &mut Vec<Fault>, depth: usize) -> Vec<Self> {
+    pub(crate) fn read_list(value: &Value, at: &Place<'_>, faults: &mut Vec<Fault>, depth: usize) -> Vec<Self> {
         match value {
             Value::Null => Vec::new(),
             Value::Array(list) => list
                 .iter()
                 .enumerate()
-                .filter_map(|(index, one)| Self::read_at(one, &format!("{pointer}/{index}"), faults, depth + 1))
+                .filter_map(|(index, one)| Self::read_at(one, &at.index(index), faults, depth + 1))
                 .collect(),
-            one => Self::read_at(one, pointer, faults, depth + 1).into_iter().collect(),
+            one => Self::read_at(one, at, faults, depth + 1).into_iter().collect(),
         }
     }
 }
 
 /// One line of text, as it may stand in a header: no control characters.
-fn line(value: &Value, here: &dyn Fn() -> String, faults: &mut Vec<Fault>) -> Option<String> {
+fn line(value: &Value, here: &Place<'_>, faults: &mut Vec<Fault>) -> Option<String> {
     match value {
         Value::Null => None,
-        Value::String(text) if text.chars().any(char::is_control) => {
-            faults.push(Fault::at(&here(), "holds a line break, NUL or another control character, which is not allowed here".to_owned()));
+        Value::String(text) if has_control(text, b"") => {
+            faults.push(here.fault("holds a line break, NUL or another control character, which is not allowed here"));
             None
         }
         Value::String(text) if text.is_empty() => None,
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         other => {
-            faults.push(Fault::at(&here(), format!("expected a text, found {}", name_of(other))));
+            faults.push(here.fault(format!("expected a text, found {}", name_of(other))));
             None
         }
     }
 }
 
-fn parsed<T>(value: &Value, here: &dyn Fn() -> String, faults: &mut Vec<Fault>, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+fn parsed<T>(value: &Value, here: &Place<'_>, faults: &mut Vec<Fault>, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
     match value {
         Value::Null => None,
         Value::String(text) if text.is_empty() => None,
         Value::String(text) => match parse(text) {
             Ok(value) => Some(value),
             Err(why) => {
-                faults.push(Fault::at(&here(), why));
+                faults.push(here.fault(why));
                 None
             }
         },
         other => {
-            faults.push(Fault::at(&here(), format!("expected a text, found {}", name_of(other))));
+            faults.push(here.fault(format!("expected a text, found {}", name_of(other))));
             None
         }
     }
 }
 
-fn flag(value: &Value, here: &dyn Fn() -> String, faults: &mut Vec<Fault>) -> Option<bool> {
+fn flag(value: &Value, here: &Place<'_>, faults: &mut Vec<Fault>) -> Option<bool> {
     match value {
         Value::Null => None,
         Value::Bool(flag) => Some(*flag),
         other => {
-            faults.push(Fault::at(&here(), format!("expected true or false, found {}", name_of(other))));
+            faults.push(here.fault(format!("expected true or false, found {}", name_of(other))));
             None
         }
     }

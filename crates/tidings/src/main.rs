@@ -14,7 +14,12 @@ mod output;
 
 use args::{Cli, Command};
 use clap::Parser;
+use mimalloc::MiMalloc;
 use std::process::ExitCode;
+
+/// Many small values are made and dropped for every letter, on several threads: with the system's allocator that alone is a tenth of the work.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
