@@ -18,7 +18,7 @@ use crate::{
     retry::RetryPolicy,
     time::{Timestamp, later},
 };
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 /// Where an outbox item stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,6 +120,29 @@ impl Role {
     }
 }
 
+/// What letters of one kind and language have in common: a letter with made-up names, written from the same template. A store may keep a letter as what
+/// differs from it. It never holds anything about a real person.
+#[derive(PartialEq, Eq)]
+pub struct Pattern(Vec<u8>);
+
+impl Pattern {
+    /// From the bytes of such a letter.
+    pub fn new(text: Vec<u8>) -> Self {
+        Self(text)
+    }
+
+    /// The bytes.
+    pub fn text(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pattern({} bytes)", self.0.len())
+    }
+}
+
 /// A letter as the outbox keeps it: final bytes that never change.
 #[derive(Clone)]
 pub struct Letter {
@@ -137,6 +160,8 @@ pub struct Letter {
     pub bytes: Vec<u8>,
     /// Whether it holds a secret: encrypted at rest and erased once every copy is settled.
     pub sensitive: bool,
+    /// What it was written after, if that is known.
+    pub pattern: Option<Arc<Pattern>>,
 }
 
 impl fmt::Debug for Letter {

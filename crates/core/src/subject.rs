@@ -169,11 +169,9 @@ impl Party {
     pub(crate) fn read_list(value: &Value, at: &Place<'_>, faults: &mut Vec<Fault>, depth: usize) -> Vec<Self> {
         match value {
             Value::Null => Vec::new(),
-            Value::Array(list) => list
-                .iter()
-                .enumerate()
-                .filter_map(|(index, one)| Self::read_at(one, &at.index(index), faults, depth + 1))
-                .collect(),
+            Value::Array(list) => {
+                list.iter().enumerate().filter_map(|(index, one)| Self::read_at(one, &at.index(index), faults, depth + 1)).collect()
+            }
             one => Self::read_at(one, at, faults, depth + 1).into_iter().collect(),
         }
     }

@@ -191,14 +191,16 @@ impl Bundle<'_> {
                 expires_at,
             });
         }
+        let (bytes, pattern) = composed.written.map(|written| (written.bytes, written.pattern)).unwrap_or_default();
         self.letters.push(Letter {
             id: letter,
             kind: notice.kind.name,
             rule: notice.rule.clone(),
             message_id: composed.message_id,
             sender: Some(composed.imprint.envelope_from.clone().unwrap_or_else(|| composed.imprint.from.clone())),
-            bytes: composed.written.map(|written| written.bytes).unwrap_or_default(),
             sensitive: notice.kind.sensitive(),
+            pattern,
+            bytes,
         });
         Ok(())
     }

@@ -16,7 +16,7 @@ use minijinja::{Environment, Value};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, OnceLock},
 };
 use tidings_core::{
     Address, Event, Kind, Locale,
@@ -133,6 +133,7 @@ impl Desk<'_, '_> {
             locale: language.value.clone(),
             calendar: Arc::clone(&language.calendar),
             words: Arc::clone(&language.words),
+            pattern: OnceLock::new(),
         })
     }
 

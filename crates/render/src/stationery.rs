@@ -13,8 +13,12 @@ use crate::{
 };
 use jiff::tz::TimeZone;
 use minijinja::{Environment, Value};
-use std::{collections::HashMap, path::PathBuf, sync::Arc};
-use tidings_core::{Address, Event, Id, Kind, Locale, Timestamp, notice::Notice};
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
+use tidings_core::{Address, Event, Id, Kind, Locale, Timestamp, notice::Notice, outbox::Pattern};
 
 /// Longest subject, in characters; a longer one is cut and ends in `…`.
 pub const MAX_SUBJECT_CHARS: usize = 200;
@@ -60,6 +64,8 @@ pub struct Written {
     pub locale: Locale,
     /// The languages that were tried, in order; the last one is `locale`.
     pub tried: Vec<Locale>,
+    /// What letters of this kind and language have in common; absent for kinds that hold secrets.
+    pub pattern: Option<Arc<Pattern>>,
 }
 
 /// One kind's letter in one language: the names of its compiled parts, and what the language brings.
@@ -72,6 +78,8 @@ pub(crate) struct Letter {
     pub(crate) locale: Value,
     pub(crate) calendar: Arc<Calendar>,
     pub(crate) words: Arc<Words>,
+    /// What its letters have in common, made when the first of them is written.
+    pub(crate) pattern: OnceLock<Option<Arc<Pattern>>>,
 }
 
 /// Writes letters. Made once, shared by all who write.
@@ -133,6 +141,35 @@ impl Stationery {
     pub fn write(&self, event: &Event, notice: &Notice, imprint: &Imprint<'_>) -> Result<Written, RenderError> {
         let (tried, letter) = self.choose(notice)?;
         let locale = tried.last().cloned().ok_or(RenderError::NoLetter(notice.kind.name))?;
+        let mut written = self.compose(letter, locale, event, notice, imprint)?;
+        written.tried = tried;
+        if !notice.kind.sensitive() {
+            written.pattern = letter.pattern.get_or_init(|| self.pattern(letter, notice.kind, &written.locale, imprint)).clone();
+        }
+        Ok(written)
+    }
+
+    /// The sample of a letter, under the imprint of a real one. Nothing of a real event stands in it.
+    fn pattern(&self, letter: &Letter, kind: &'static Kind, locale: &Locale, imprint: &Imprint<'_>) -> Option<Arc<Pattern>> {
+        let (event, notice) = self.sample(kind, locale, Size::Full);
+        let imprint = Imprint {
+            from_name: imprint.from_name.clone(),
+            from: imprint.from.clone(),
+            reply_to: imprint.reply_to.clone(),
+            ..sample_imprint()
+        };
+        let written = self.compose(letter, locale.clone(), &event, &notice, &imprint).ok()?;
+        Some(Arc::new(Pattern::new(written.bytes)))
+    }
+
+    fn compose(
+        &self,
+        letter: &Letter,
+        locale: Locale,
+        event: &Event,
+        notice: &Notice,
+        imprint: &Imprint<'_>,
+    ) -> Result<Written, RenderError> {
         let zone = notice.reader.party.timezone.as_deref().and_then(|name| TimeZone::get(name).ok()).unwrap_or_else(|| self.zone.clone());
         let setting = Setting {
             organisation: &self.organisation_value,
@@ -167,7 +204,7 @@ impl Stationery {
             logo,
         }
         .bytes()?;
-        Ok(Written { subject, text, html, bytes, locale, tried })
+        Ok(Written { subject, text, html, bytes, locale, tried: Vec::new(), pattern: None })
     }
 
     /// The made-up event and notice of a kind, with people who speak `locale`.

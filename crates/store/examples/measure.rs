@@ -72,6 +72,7 @@ impl Bench {
                 sender: Some(Address::parse("no-reply@example.org").expect("an address")),
                 bytes: text(number, letter_bytes),
                 sensitive: false,
+                pattern: None,
             }],
             items: vec![Item {
                 id: letter,

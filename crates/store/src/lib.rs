@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod open;
+mod pack;
 pub mod seal;
 mod sqlite;
 pub mod store;

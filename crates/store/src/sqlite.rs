@@ -21,6 +21,7 @@ pub use space::FreeSpace;
 use crate::{
     error::StoreError,
     open::{OpenOptions, database_path},
+    pack::Patterns,
     seal::SealKey,
     store::{
         Acceptance, Accepted, Acted, Action, Claim, Depth, EventRecord, Filter, ItemDetail, ItemRow, Lease, Page, RelayReport,
@@ -58,6 +59,7 @@ pub struct SqliteStore {
     readers: Readers,
     writer: Writer,
     key: SealKey,
+    patterns: Arc<Patterns>,
     space: Arc<Space>,
     arrivals: watch::Sender<u64>,
 }
@@ -80,12 +82,19 @@ impl SqliteStore {
         let writing = connect::writer(&path, &key, tuning.page_limit)?;
         let reading = (0..READERS).map(|_| connect::reader(&path)).collect::<Result<_, _>>()?;
         let arrivals = watch::Sender::new(0);
-        let supplies =
-            Supplies { key: key.clone(), clock, space: space.clone(), arrivals: arrivals.clone(), flush_delay: tuning.flush_delay };
+        let patterns = Arc::new(Patterns::default());
+        let supplies = Supplies {
+            key: key.clone(),
+            patterns: patterns.clone(),
+            clock,
+            space: space.clone(),
+            arrivals: arrivals.clone(),
+            flush_delay: tuning.flush_delay,
+        };
         let readers = Readers::start(reading, space.clone())?;
         let writer = Writer::start(writing, supplies)?;
         tracing::info!(store.path = %path.display(), "the database is open");
-        Ok(Self { readers, writer, key, space, arrivals })
+        Ok(Self { readers, writer, key, patterns, space, arrivals })
     }
 
     /// How many transactions have been committed to disk since opening.
@@ -98,7 +107,7 @@ impl SqliteStore {
 impl Store for SqliteStore {
     async fn accept(&self, batch: Vec<Acceptance>) -> Result<Vec<Accepted>, StoreError> {
         self.space.check()?;
-        let batch = accept::seal(batch, &self.key)?;
+        let batch = accept::ready(batch, &self.key, &self.patterns)?;
         let bytes = accept::bytes(&batch);
         self.writer.ask(Way::In, bytes, move |work| accept::accept(work, &batch)).await
     }
@@ -135,7 +144,8 @@ impl Store for SqliteStore {
     }
 
     async fn letter(&self, item: Id) -> Result<Option<Vec<u8>>, StoreError> {
-        self.readers.ask(move |db| read::letter(db, item)).await
+        let patterns = self.patterns.clone();
+        self.readers.ask(move |db| read::letter(db, &patterns, item)).await
     }
 
     /// In steps of a few thousand items, each a transaction; items that come later than the call are left alone. Should a step fail, those before it stay done,

@@ -67,7 +67,8 @@ impl House {
             let message_id = format!("{number}@house.example.org");
             let bytes = format!("Message-ID: <{message_id}>\r\nTo: {to}\r\nSubject: {number}\r\n\r\nhello\r\n.\r\n").into_bytes();
             let sender = Some(Address::parse("house@example.org").unwrap());
-            let letter = Letter { id, kind: "object.changed", rule: "r".into(), message_id, sender, bytes, sensitive: false };
+            let letter =
+                Letter { id, kind: "object.changed", rule: "r".into(), message_id, sender, bytes, sensitive: false, pattern: None };
             let item = Item {
                 id,
                 letter: id,

@@ -2,6 +2,7 @@
 
 use crate::{
     error::StoreError,
+    pack::{Mould, Patterns},
     seal::{Place, SealKey, wipe},
     sqlite::{
         fault::Fault,
@@ -10,7 +11,7 @@ use crate::{
     store::{Acceptance, Accepted},
 };
 use rusqlite::{OptionalExtension, params};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tidings_core::{
     Id,
     outbox::{Item, Letter, Role, State},
@@ -20,16 +21,24 @@ use tidings_core::{
 /// How long an item that is born claimed stays with its sender.
 const BORN_CLAIMED_FOR: Duration = Duration::from_secs(15 * 60);
 
-/// An acceptance whose secrets are already sealed, ready for the writer.
-pub(crate) struct Sealed(Acceptance);
+/// An acceptance ready for the writer: secrets sealed, other letters made small. Beside it what each letter needs to be read again.
+pub(crate) struct Ready(Acceptance, Vec<Option<Arc<Mould>>>);
 
-/// Encrypts what must not be read from the disk. Done by the caller's task, not by the writer: it costs more than the write.
-pub(crate) fn seal(mut batch: Vec<Acceptance>, key: &SealKey) -> Result<Vec<Sealed>, StoreError> {
-    for acceptance in &mut batch {
-        for letter in acceptance.letters.iter_mut().filter(|letter| letter.sensitive) {
-            let sealed = key.seal(Place::Letter(letter.id.number()), &letter.bytes)?;
-            wipe(&mut letter.bytes);
-            letter.bytes = sealed;
+/// Encrypts what must not be read from the disk and makes the rest small. Done by the caller's task, not by the writer: it costs more than the write.
+pub(crate) fn ready(batch: Vec<Acceptance>, key: &SealKey, patterns: &Patterns) -> Result<Vec<Ready>, StoreError> {
+    let mut done = Vec::with_capacity(batch.len());
+    for mut acceptance in batch {
+        let mut moulds = Vec::with_capacity(acceptance.letters.len());
+        for letter in &mut acceptance.letters {
+            let mut mould = None;
+            if letter.sensitive {
+                let sealed = key.seal(Place::Letter(letter.id.number()), &letter.bytes)?;
+                wipe(&mut letter.bytes);
+                letter.bytes = sealed;
+            } else if let Some((packed, its_mould)) = letter.pattern.take().and_then(|pattern| patterns.pack(&letter.bytes, &pattern)) {
+                (letter.bytes, mould) = (packed, Some(its_mould));
+            }
+            moulds.push(mould);
         }
         if let Some(mut secrets) = acceptance.secrets.take() {
             if !acceptance.items.is_empty() {
@@ -37,24 +46,25 @@ pub(crate) fn seal(mut batch: Vec<Acceptance>, key: &SealKey) -> Result<Vec<Seal
             }
             wipe(&mut secrets);
         }
+        done.push(Ready(acceptance, moulds));
     }
-    Ok(batch.into_iter().map(Sealed).collect())
+    Ok(done)
 }
 
 /// About how much a batch writes.
-pub(crate) fn bytes(batch: &[Sealed]) -> usize {
-    let one = |Sealed(a): &Sealed| {
+pub(crate) fn bytes(batch: &[Ready]) -> usize {
+    let one = |Ready(a, _): &Ready| {
         a.data.len() + a.trace.len() + a.letters.iter().map(|letter| letter.bytes.len() + 200).sum::<usize>() + a.items.len() * 400 + 200
     };
     batch.iter().map(one).sum()
 }
 
 /// The verb.
-pub(crate) fn accept(work: &mut Work<'_>, batch: &[Sealed]) -> Result<Vec<Accepted>, Fault> {
-    batch.iter().map(|Sealed(acceptance)| one(work, acceptance)).collect()
+pub(crate) fn accept(work: &mut Work<'_>, batch: &[Ready]) -> Result<Vec<Accepted>, Fault> {
+    batch.iter().map(|ready| one(work, ready)).collect()
 }
 
-fn one(work: &mut Work<'_>, acceptance: &Acceptance) -> Result<Accepted, Fault> {
+fn one(work: &mut Work<'_>, Ready(acceptance, moulds): &Ready) -> Result<Accepted, Fault> {
     let source = work.word(&acceptance.source)?;
     let kind = work.word(acceptance.kind)?;
     let id = acceptance.id.number();
@@ -86,8 +96,8 @@ fn one(work: &mut Work<'_>, acceptance: &Acceptance) -> Result<Accepted, Fault> 
     if let Some(secrets) = &acceptance.secrets {
         work.db.prepare_cached("INSERT INTO event_secret (event, sealed) VALUES (?1, ?2)")?.execute(params![id, secrets])?;
     }
-    for letter in &acceptance.letters {
-        add_letter(work, letter)?;
+    for (letter, mould) in acceptance.letters.iter().zip(moulds) {
+        add_letter(work, letter, mould.as_deref())?;
     }
     for item in &acceptance.items {
         let letter = acceptance.letters.iter().find(|letter| letter.id == item.letter);
@@ -99,12 +109,13 @@ fn one(work: &mut Work<'_>, acceptance: &Acceptance) -> Result<Accepted, Fault> 
     Ok(Accepted::New(acceptance.id))
 }
 
-fn add_letter(work: &mut Work<'_>, letter: &Letter) -> Result<(), Fault> {
+fn add_letter(work: &mut Work<'_>, letter: &Letter, mould: Option<&Mould>) -> Result<(), Fault> {
+    let pattern = mould.map(|mould| work.pattern(mould)).transpose()?;
     let rule = work.word(&letter.rule)?;
     let sender = letter.sender.as_ref().map(tidings_core::Address::as_str);
     work.db
-        .prepare_cached("INSERT INTO letter (id, rule, message_id, sender, sensitive, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-        .execute(params![letter.id.number(), rule, letter.message_id, sender, letter.sensitive, letter.bytes])?;
+        .prepare_cached("INSERT INTO letter (id, rule, message_id, sender, sensitive, bytes, pattern) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
+        .execute(params![letter.id.number(), rule, letter.message_id, sender, letter.sensitive, letter.bytes, pattern])?;
     Ok(())
 }
 

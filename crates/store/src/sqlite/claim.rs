@@ -6,7 +6,7 @@ use crate::{
     sqlite::{
         accept::role_of,
         fault::Fault,
-        work::{Line, MAYBE_DUPLICATE, Work},
+        work::{Line, MAYBE_DUPLICATE, Work, pattern_text},
     },
     store::{Claim, Lease},
 };
@@ -16,7 +16,7 @@ use tidings_core::{Address, Id, Lane, outbox::State, time::from_millis, time::la
 
 /// In the order of the index: nothing is sorted, and reading stops where the claim is full.
 const DUE: &str = "SELECT i.id, i.event, i.letter, i.state, i.token, i.role, i.accepted_at, i.attempts, i.flags, i.recipient, k.text,
-        l.message_id, l.sender, l.sensitive, l.bytes
+        l.message_id, l.sender, l.sensitive, l.bytes, l.pattern
     FROM item i INDEXED BY item_due CROSS JOIN letter l ON l.id = i.letter CROSS JOIN word k ON k.number = i.kind
     WHERE i.relay = ?1 AND i.lane = ?2 AND i.state IN (1, 2) AND i.due_at <= ?3 AND i.expires_at > ?3
     ORDER BY i.due_at, i.id LIMIT ?4";
@@ -101,6 +101,12 @@ fn read(work: &Work<'_>, row: &Row<'_>, lane: Lane) -> Result<Result<Found, Spoi
         match work.key.open(Place::Letter(row.get(2)?), stored) {
             Some(text) => Arc::from(text.as_slice()),
             None => return spoilt("its letter cannot be decrypted".to_owned()),
+        }
+    } else if let Some(pattern) = row.get::<_, Option<i64>>(15)? {
+        match work.patterns.unpack(stored, pattern, || pattern_text(work.db, pattern)) {
+            Ok(text) => Arc::from(text),
+            Err(Fault::Said(error)) => return spoilt(error.to_string()),
+            Err(fault) => return Err(fault),
         }
     } else {
         Arc::from(stored)

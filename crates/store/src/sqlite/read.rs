@@ -2,11 +2,12 @@
 
 use crate::{
     error::StoreError,
+    pack::Patterns,
     sqlite::{
         accept::role_of,
         fault::Fault,
         filter::condition,
-        work::{MAYBE_DUPLICATE, SENSITIVE},
+        work::{MAYBE_DUPLICATE, SENSITIVE, pattern_text},
     },
     store::{Depth, EventRecord, Filter, HistoryLine, ItemDetail, ItemRow, Page},
 };
@@ -86,14 +87,21 @@ pub(crate) fn item(db: &Connection, id: Id) -> Result<Option<ItemDetail>, Fault>
 }
 
 /// The bytes of an item's letter, unless it is sensitive or erased.
-pub(crate) fn letter(db: &Connection, item: Id) -> Result<Option<Vec<u8>>, Fault> {
-    let bytes = db
+pub(crate) fn letter(db: &Connection, patterns: &Patterns, item: Id) -> Result<Option<Vec<u8>>, Fault> {
+    let found = db
         .prepare_cached(
-            "SELECT l.bytes FROM item i JOIN letter l ON l.id = i.letter WHERE i.id = ?1 AND i.flags & ?2 = 0 AND l.sensitive = 0",
+            "SELECT l.bytes, l.pattern FROM item i JOIN letter l ON l.id = i.letter WHERE i.id = ?1 AND i.flags & ?2 = 0 AND l.sensitive = 0",
         )?
-        .query_row([item.number(), SENSITIVE], |row| row.get::<_, Option<Vec<u8>>>(0))
+        .query_row([item.number(), SENSITIVE], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    Ok(bytes.flatten())
+    Ok(match found {
+        Some((Some(packed), Some(pattern))) => {
+            let packed: Vec<u8> = packed;
+            Some(patterns.unpack(&packed, pattern, || pattern_text(db, pattern))?)
+        }
+        Some((bytes, _)) => bytes,
+        None => None,
+    })
 }
 
 /// An event as it was accepted.

@@ -1,6 +1,6 @@
 //! Texts that repeat in many rows, kept once and named by a small number.
 
-use crate::sqlite::fault::Fault;
+use crate::{pack::Mould, sqlite::fault::Fault};
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::HashMap;
 
@@ -12,6 +12,7 @@ const REMEMBERED: usize = 4096;
 pub(crate) struct Words {
     words: HashMap<Box<str>, i64>,
     relays: HashMap<Box<str>, i64>,
+    patterns: HashMap<[u8; 32], i64>,
 }
 
 impl Words {
@@ -31,10 +32,31 @@ impl Words {
         )
     }
 
+    /// The number of a pattern; one not seen before is written down.
+    pub(crate) fn pattern(&mut self, db: &Connection, mould: &Mould) -> Result<i64, Fault> {
+        let digest = mould.digest();
+        if let Some(number) = self.patterns.get(&digest) {
+            return Ok(*number);
+        }
+        let found = db.prepare_cached("SELECT number FROM pattern WHERE digest = ?1")?.query_row([digest], |row| row.get(0)).optional()?;
+        let number = match found {
+            Some(number) => number,
+            None => db
+                .prepare_cached("INSERT INTO pattern (digest, text) VALUES (?1, ?2) RETURNING number")?
+                .query_row((digest, mould.text()), |row| row.get(0))?,
+        };
+        if self.patterns.len() >= REMEMBERED {
+            self.patterns.clear();
+        }
+        self.patterns.insert(digest, number);
+        Ok(number)
+    }
+
     /// Forgets everything: after a rollback some numbers may not be there.
     pub(crate) fn forget(&mut self) {
         self.words.clear();
         self.relays.clear();
+        self.patterns.clear();
     }
 }
 

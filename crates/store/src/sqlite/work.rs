@@ -1,10 +1,12 @@
 //! What a verb works with inside the writer's transaction, and the small steps that several verbs share.
 
 use crate::{
+    error::StoreError,
+    pack::{Mould, Patterns},
     seal::SealKey,
     sqlite::{fault::Fault, words::Words},
 };
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use tidings_core::{Timestamp, outbox::State};
 
 /// The reader may get it twice.
@@ -18,6 +20,7 @@ pub(crate) const HAS_SECRET: i64 = 4;
 pub(crate) struct Work<'a> {
     pub(crate) db: &'a Connection,
     pub(crate) words: &'a mut Words,
+    pub(crate) patterns: &'a Patterns,
     pub(crate) key: &'a SealKey,
     pub(crate) now: Timestamp,
     /// Set by a verb after which something may be due.
@@ -41,6 +44,10 @@ impl Work<'_> {
 
     pub(crate) fn word(&mut self, text: &str) -> Result<i64, Fault> {
         self.words.word(self.db, text)
+    }
+
+    pub(crate) fn pattern(&mut self, mould: &Mould) -> Result<i64, Fault> {
+        self.words.pattern(self.db, mould)
     }
 
     pub(crate) fn relay(&mut self, name: &str) -> Result<i64, Fault> {
@@ -89,6 +96,12 @@ impl Work<'_> {
         self.db.prepare_cached(sql)?.execute([item, state.number()])?;
         Ok(())
     }
+}
+
+/// The text of a pattern.
+pub(crate) fn pattern_text(db: &Connection, number: i64) -> Result<Vec<u8>, Fault> {
+    let text = db.prepare_cached("SELECT text FROM pattern WHERE number = ?1")?.query_row([number], |row| row.get(0)).optional()?;
+    text.ok_or_else(|| StoreError::Corrupt(format!("pattern {number} is not there")).into())
 }
 
 /// The hash of a folded recipient that the index holds: 32 bits of FNV-1a, small on purpose. The whole text is compared as well, so a collision costs a row read

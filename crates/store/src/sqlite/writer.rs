@@ -7,6 +7,7 @@
 
 use crate::{
     error::StoreError,
+    pack::Patterns,
     seal::SealKey,
     sqlite::{
         fault::{Fault, repeat},
@@ -88,6 +89,7 @@ impl<T: Send, F: FnMut(&mut Work<'_>) -> Result<T, Fault> + Send> Verb for Asked
 /// What the writer needs beside its connection.
 pub(crate) struct Supplies {
     pub(crate) key: SealKey,
+    pub(crate) patterns: Arc<Patterns>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) space: Arc<Space>,
     pub(crate) arrivals: watch::Sender<u64>,
@@ -234,7 +236,8 @@ impl Desk {
                 self.db.prepare_cached("SAVEPOINT verb")?.execute([])?;
             }
             let now = self.supplies.clock.now();
-            let mut work = Work { db: &self.db, words: &mut self.words, key: &self.supplies.key, now, arrived: false };
+            let Supplies { key, patterns, .. } = &self.supplies;
+            let mut work = Work { db: &self.db, words: &mut self.words, patterns, key, now, arrived: false };
             match verb.run(&mut work) {
                 Ok(()) => arrived |= work.arrived,
                 Err(fault) if self.db.is_autocommit() => return Err(Trouble::Group(fault)),

@@ -7,7 +7,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tidings_core::{
     Address, Clock, Id, IdMint, Lane, Timestamp,
-    outbox::{Item, Letter, Role, Settlement, State},
+    outbox::{Item, Letter, Pattern, Role, Settlement, State},
     testing::FixedClock,
     time::later,
 };
@@ -72,6 +72,7 @@ impl House {
             kind: "membership.joined",
             text: b"Subject: You are in\r\n\r\nWelcome.\r\n".to_vec(),
             sensitive: false,
+            pattern: None,
             secrets: None,
             held: None,
             claimed_by: None,
@@ -164,6 +165,7 @@ pub(crate) struct Draft<'a> {
     kind: &'static str,
     text: Vec<u8>,
     sensitive: bool,
+    pattern: Option<Arc<Pattern>>,
     secrets: Option<Vec<u8>>,
     held: Option<String>,
     claimed_by: Option<String>,
@@ -189,6 +191,12 @@ impl Draft<'_> {
 
     pub(crate) fn kind(mut self, kind: &'static str) -> Self {
         self.kind = kind;
+        self
+    }
+
+    /// The letter is written after this.
+    pub(crate) fn after(mut self, pattern: &Arc<Pattern>) -> Self {
+        self.pattern = Some(Arc::clone(pattern));
         self
     }
 
@@ -252,6 +260,7 @@ impl Draft<'_> {
                 sender: Some(Address::parse("no-reply@example.org").unwrap()),
                 bytes: self.text,
                 sensitive: self.sensitive,
+                pattern: self.pattern,
             });
         }
         Acceptance {

@@ -1,6 +1,6 @@
 //! The file: its rights, what is refused, what is found again.
 
-use crate::house::{House, clock, options};
+use crate::house::{House, ask, clock, options};
 use std::{
     error::Error,
     fs,
@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 use tempfile::TempDir;
+use tidings_core::outbox::Pattern;
 use tidings_store::{OpenOptions, SealKey, Store, StoreError, open};
 
 async fn opening(folder: &Path) -> Result<Arc<dyn Store>, StoreError> {
@@ -48,6 +49,32 @@ async fn what_was_accepted_is_there_after_reopening() {
 }
 
 #[tokio::test]
+async fn a_letter_after_a_pattern_takes_little_room_and_is_read_with_the_pattern_that_was_written_beside_it() {
+    let letter = |name: &str| -> Vec<u8> {
+        let noise = |line: u64| line.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (line << 7).wrapping_mul(0xD6E8_FEB8_6659_FD93);
+        (0..200).map(|line| format!("{name} {:016x}\r\n", noise(line))).collect::<String>().into_bytes()
+    };
+    let pattern = Arc::new(Pattern::new(letter("Ada")));
+    let house = House::on_sqlite().await;
+    for number in 0..50 {
+        let text = letter(&format!("Linus {number}"));
+        house.accept(house.an_event(&format!("e{number}")).text(text).after(&pattern)).await;
+    }
+    let secret = house.accept_one(house.an_event("secret").after(&pattern).secret("Eve")).await;
+    drop(house.store);
+    let size = fs::metadata(house.folder.path().join("tidings.db")).unwrap().len();
+    assert!(size < 50 * 4_000 / 2 + 100_000, "{size} bytes for 50 letters of 4 KB");
+    let store = opening(house.folder.path()).await.unwrap();
+    let leases = store.claim(ask("node-a", 100)).await.unwrap();
+    assert_eq!(leases.len(), 51);
+    for (number, lease) in leases.iter().take(50).enumerate() {
+        assert_eq!(lease.bytes[..], letter(&format!("Linus {number}")));
+        assert_eq!(store.letter(lease.id).await.unwrap().unwrap(), lease.bytes[..]);
+    }
+    assert_eq!((leases[50].id, &leases[50].bytes[..]), (secret, &b"Subject: Your password\r\n\r\nEve\r\n"[..]));
+}
+
+#[tokio::test]
 async fn closing_leaves_one_file() {
     let house = House::on_sqlite().await;
     house.accept(house.an_event("e1")).await;
@@ -65,7 +92,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     db.execute_batch("PRAGMA user_version = 99").unwrap();
     drop(db);
     let before = fs::read(&path).unwrap();
-    assert!(matches!(refusal(folder.path()).await, StoreError::Newer { found: 99, known: 1, .. }));
+    assert!(matches!(refusal(folder.path()).await, StoreError::Newer { found: 99, known: 2, .. }));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
