@@ -16,5 +16,6 @@ pub mod pickup_watch;
 pub mod ports;
 pub mod postfix;
 pub mod process;
+pub mod proxy;
 pub mod smtp_sink;
 pub mod wait;

@@ -112,7 +112,8 @@ static STANDARD: &[Rule] = &[
         Some("too many sessions: lower limits.sessions"),
     ),
     row(ENVELOPE, Codes(451, 451), Some(EnhancedCodes { of: (4, 7), details: (500, 699) }), BUSY, None),
-    row(&[Stage::Mail], Codes(503, 503), None, Class::Relay(TroubleKind::Protocol), None),
+    // "Bad sequence of commands", of commands that were in order: the relay and we are not talking of the same command any more.
+    row(ENVELOPE, Codes(503, 503), None, Class::Relay(TroubleKind::Protocol), None),
     // RFC 5321 §4.5.3.1.10: 552 to RCPT means "too many recipients", as 452 does.
     row(&[Stage::Rcpt], Codes(552, 552), None, Class::Transient, None),
     row(&[], Codes(400, 499), None, Class::Transient, None),
@@ -209,6 +210,7 @@ mod tests {
             (Stage::Content, "432 4.3.2 Concurrent connections limit exceeded", BUSY),
             (Stage::Mail, "451 4.7.500 server busy", BUSY),
             (Stage::Mail, "451 4.7.1 greylisted", Class::Transient),
+            (Stage::Data, "503 5.5.1 MAIL first", Class::Relay(TroubleKind::Protocol)),
         ] {
             assert_eq!(class(stage, reply), wanted, "{stage} {reply}");
         }

@@ -125,7 +125,12 @@ impl SmtpCourier {
     }
 
     /// Says one command and reads its answer, where only the relay can be at fault.
+    ///
+    /// A relay that has said more than it was asked would be understood wrongly from here on.
     async fn ask(&self, wire: &mut Wire, stage: Stage, command: &str) -> Result<Reply, RelayTrouble> {
+        if wire.unread() > 0 {
+            return Err(RelayTrouble::new(TroubleKind::Protocol, stage, "the relay said more than it was asked"));
+        }
         wire.recorder.note(Speaker::Us, || command);
         wire.write(format!("{command}\r\n").as_bytes(), self.timeouts.command).await.map_err(|(_, l)| lost(stage, &l))?;
         wire.reply(self.timeouts.command).await.map_err(|l| lost(stage, &l))

@@ -18,6 +18,7 @@ pub(crate) mod metrics;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -57,11 +58,15 @@ pub(crate) struct House {
     folder: Folder,
 }
 
+/// Where the binary under test is, for a suite that cargo does not tell.
+pub(crate) static BINARY: OnceLock<PathBuf> = OnceLock::new();
+
 /// The binary under test, without arguments.
 #[allow(clippy::disallowed_methods, reason = "what the binary under test inherits is the harness's to decide")]
 pub(crate) fn tidings() -> Program {
     // The history names the operator after these; nothing else of the surroundings may leak in.
-    let program = Program::new(env!("CARGO_BIN_EXE_tidings")).env_clear().env("USER", "tester");
+    let binary = BINARY.get().map(PathBuf::as_path).or(option_env!("CARGO_BIN_EXE_tidings").map(Path::new));
+    let program = Program::new(binary.expect("cargo, or the suite, says where the binary is")).env_clear().env("USER", "tester");
     ["PATH", "TMPDIR", "LLVM_PROFILE_FILE"].into_iter().fold(program, |program, name| match std::env::var_os(name) {
         Some(value) => program.env(name, value),
         None => program,

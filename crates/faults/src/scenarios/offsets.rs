@@ -1,0 +1,74 @@
+//! A session cut at every byte of its dialogue, in both directions, between the real server and our sink.
+
+use serde_json::Value;
+use tidings_testkit::proxy::{Mischief, Proxy};
+
+use crate::ledger::{End, of_sink, reckon};
+use crate::street::{BRISK, RECOVERY, Street};
+use crate::{Scale, Scenario, Tally};
+
+/// See `proves`.
+pub(crate) const OFFSETS: Scenario = Scenario {
+    name: "cut_at_every_byte",
+    proves: "a session of two pipelined letters that is cut after any number of bytes, from either side, loses nothing; only a letter whose final dot had left may come twice, and is marked",
+    play,
+};
+
+/// Cuts that run side by side, each on a relay of its own.
+const WIDTH: usize = 96;
+
+/// Letters in a session: the second one's envelope rides behind the first one's content.
+const LETTERS: usize = 2;
+
+fn play(scale: Scale) -> Tally {
+    let sink = crate::house::Mail::open();
+    let proxies: Vec<Proxy> = (0..WIDTH).map(|_| Proxy::to(sink.addr())).collect();
+    let street = Street::open(&proxies.iter().map(Proxy::port).collect::<Vec<_>>(), BRISK);
+
+    // How long a dialogue is, and where in it the first letter's content ends.
+    street.post([0], LETTERS);
+    street.until_quiet(RECOVERY);
+    let whole = proxies[0].transcript();
+    assert!(whole.to_server.ends_with(b".\r\n") && whole.to_client.starts_with(b"220 "), "this is no dialogue: {whole:?}");
+    let step = scale.of(7, 1);
+    let to_client = (0..=whole.to_client.len()).step_by(step).map(Mischief::CutToClient);
+    let cuts: Vec<Mischief> = to_client.chain((0..=whole.to_server.len()).step_by(step).map(Mischief::CutToServer)).collect();
+    eprintln!("{} cuts in {} bytes to the relay and {} from it", cuts.len(), whole.to_server.len(), whole.to_client.len());
+
+    for round in cuts.chunks(WIDTH) {
+        let struck = |proxies: &[Proxy]| proxies.iter().map(Proxy::struck).sum::<u64>();
+        let before = struck(&proxies);
+        for proxy in &proxies {
+            proxy.hang_up();
+        }
+        let gone = || (sink.statistics().open == 0 && proxies.iter().all(|proxy| proxy.open() == 0)).then_some(());
+        street.house.until("the sessions of the last round to be gone", gone);
+        for (proxy, cut) in proxies.iter().zip(round) {
+            proxy.next(*cut);
+        }
+        street.post(0..round.len(), LETTERS);
+        street.until_quiet(RECOVERY);
+        // A cut a few bytes behind the last one needs the farewell to strike, which comes when the session has been idle.
+        let due = round.iter().filter(|cut| reached(**cut, &whole)).count() as u64;
+        assert!(struck(&proxies) >= before + due, "{} of {due} cuts have struck", struck(&proxies) - before);
+    }
+    let items = street.items();
+    let tally = reckon(&items, street.accepted(), &of_sink(&sink.letters()), |_| End::Sent);
+    // A letter is in doubt only if its last byte may have left; of two letters in a session that is one, or none.
+    let doubtful = items.iter().filter(|item: &&Value| item["maybe_duplicate"] == true).count();
+    assert!(doubtful <= cuts.len(), "{doubtful} letters are in doubt after {} cuts", cuts.len());
+    assert!(doubtful > 0, "no cut struck behind a final dot");
+    drop(street);
+    tally
+}
+
+/// Whether a dialogue of this length comes to that byte for sure. Dates and numbers in letters and replies vary in length by a few bytes.
+fn reached(cut: Mischief, whole: &tidings_testkit::proxy::Transcript) -> bool {
+    const VARIES: usize = 24;
+    match cut {
+        Mischief::CutToClient(at) => at + VARIES < whole.to_client.len(),
+        Mischief::CutToServer(at) => at + VARIES < whole.to_server.len(),
+        Mischief::DripToClient { .. } | Mischief::Silence => false,
+    }
+}
+

@@ -1,0 +1,121 @@
+//! Postfix's `smtp-sink` with each of its switches: it rejects, defers, hangs up and says 421 at each stage, waits, and takes little at a time.
+
+use std::time::Instant;
+
+use serde_json::Value;
+use tidings_testkit::folder::Folder;
+use tidings_testkit::ports::free_port;
+use tidings_testkit::smtp_sink::{SmtpSink, kept};
+
+use crate::ledger::{End, Recovery, of_smtp_sink, probe_interval, reckon};
+use crate::street::{BRISK, RECOVERY, Street, relay_of};
+use crate::{Scale, Scenario, Tally};
+
+/// See `proves`.
+pub(crate) const SWITCHES: Scenario = Scenario {
+    name: "smtp_sink_switches",
+    proves: "Postfix's smtp-sink rejecting (-f), deferring (-r), hanging up (-q) and saying 421 (-Q) at every stage, slow (-w -W -H), deaf (-A) and with a small window (-T): each letter ends as its refusal says, all others arrive once the sink behaves",
+    play,
+};
+
+/// What must become of the letters of a misbehaving sink.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// They arrive in spite of it.
+    Arrive,
+    /// They fail with the sink's words.
+    Fail,
+    /// They are refused for now, and arrive once it behaves.
+    Later,
+    /// The relay is held; they arrive once it behaves, and have spent nothing.
+    Held,
+}
+
+fn cases() -> Vec<(Vec<&'static str>, Fate)> {
+    let mut cases = Vec::new();
+    for (switch, at_the_door, at_the_letter) in
+        [("-f", Fate::Held, Fate::Fail), ("-r", Fate::Held, Fate::Later), ("-q", Fate::Held, Fate::Held), ("-Q", Fate::Held, Fate::Held)]
+    {
+        cases.extend(["CONNECT", "EHLO,HELO"].map(|stage| (vec![switch, stage], at_the_door)));
+        cases.extend(["MAIL", "RCPT", "DATA", "."].map(|stage| (vec![switch, stage], at_the_letter)));
+    }
+    // The answer to a farewell matters to nobody.
+    cases.extend(["-f", "-r", "-q", "-Q"].map(|switch| (vec![switch, "QUIT"], Fate::Arrive)));
+    // It refuses the letter before it has read it.
+    cases.push((vec!["-A", "0"], Fate::Fail));
+    // Slow within the deadlines, and beyond them.
+    cases.push((vec!["-H", "1"], Fate::Arrive));
+    cases.push((vec!["-w", "3"], Fate::Held));
+    cases.push((vec!["-W", "EHLO:3"], Fate::Held));
+    cases.push((vec!["-W", "RCPT:3"], Fate::Held));
+    // A small window, no pipelining, no extensions at all, an old box in the way.
+    cases.push((vec!["-T", "512"], Fate::Arrive));
+    cases.push((vec!["-T", "512", "-H", "1"], Fate::Arrive));
+    cases.extend([vec!["-p"], vec!["-e"], vec!["-P"], vec!["-8", "-E", "-N"]].map(|switches| (switches, Fate::Arrive)));
+    cases
+}
+
+fn play(scale: Scale) -> Tally {
+    let letters = scale.of(3, 30);
+    let cases = cases();
+    let folder = Folder::new("smtp-sinks");
+    let ports: Vec<u16> = cases.iter().map(|_| free_port()).collect();
+    let kept_by = |relay: usize| folder.join(relay.to_string());
+    let start = |relay: usize, switches: &[&str]| SmtpSink::start_keeping(ports[relay], &kept_by(relay), switches);
+    let mut sinks: Vec<Option<SmtpSink>> = cases.iter().enumerate().map(|(relay, (switches, _))| Some(start(relay, switches))).collect();
+    let street = Street::open(&ports, BRISK);
+    street.post_all(letters);
+
+    let of_fate = |fate: Fate| (0..cases.len()).filter(|relay| cases[*relay].1 == fate).collect::<Vec<_>>();
+    for (relay, held) in of_fate(Fate::Held).into_iter().zip(street.until_held(&of_fate(Fate::Held))) {
+        assert!(held["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{:?}: {held}", cases[relay]);
+    }
+    street.house.until("every other letter to have met its sink", || {
+        let met = |item: &Value| match cases[relay_of(item)].1 {
+            Fate::Arrive => item["state"] == "sent",
+            Fate::Fail => item["state"] == "failed",
+            Fate::Later => item["attempts"].as_u64() >= Some(1),
+            Fate::Held => true,
+        };
+        street.items().iter().all(met).then_some(())
+    });
+    let waiting = street.items().into_iter().filter(|item| cases[relay_of(item)].1 == Fate::Held);
+    for item in waiting {
+        assert!(item["attempts"] == 0 && item["state"] != "failed", "{:?}: {item}", cases[relay_of(&item)]);
+    }
+
+    // They are mended one by one; each must flow again within its own probe interval.
+    let mut recoveries = Vec::new();
+    for relay in 0..cases.len() {
+        if matches!(cases[relay].1, Fate::Held | Fate::Later) {
+            drop(sinks[relay].take());
+            sinks[relay] = Some(start(relay, &[]));
+            recoveries.push((relay, Instant::now(), None));
+        }
+    }
+    street.house.until("every mended sink to get letters", || {
+        for (relay, mended, first) in &mut recoveries {
+            if first.is_none() && sinks[*relay].as_ref().is_some_and(|sink| sink.count() > 0) {
+                *first = Some(mended.elapsed());
+            }
+        }
+        recoveries.iter().all(|(.., first)| first.is_some()).then_some(())
+    });
+    street.until_quiet(RECOVERY);
+
+    let items = street.items();
+    let arrivals: Vec<_> = (0..cases.len()).flat_map(|relay| of_smtp_sink(&kept(&kept_by(relay)))).collect();
+    let tally = reckon(&items, street.accepted(), &arrivals, |item| match cases[relay_of(item)].1 {
+        Fate::Fail => End::Not("failed"),
+        Fate::Later => End::SentSomehow,
+        Fate::Arrive | Fate::Held => End::Sent,
+    });
+    for item in items.iter().filter(|item| item["state"] == "failed") {
+        let (switches, _) = &cases[relay_of(item)];
+        let words = item["last_reply"].as_str().unwrap_or_default();
+        assert!(words.contains("500 5.3.0") || words.contains("550"), "{switches:?}: {item}");
+    }
+    let held = recoveries.into_iter().filter(|(relay, ..)| cases[*relay].1 == Fate::Held);
+    let recoveries = held.filter_map(|(relay, _, first)| Some((first?, probe_interval(&street.house, &format!("r{relay}"))?)));
+    recoveries.map(|(took, interval)| Recovery { took, interval }).fold(tally, Tally::recovered)
+}
