@@ -96,7 +96,7 @@ pub async fn probe(plan: &RelayPlan, clock: &Arc<dyn Clock>) -> Result<Dialogue,
 async fn session(plan: &RelayPlan, clock: &Arc<dyn Clock>, load: Option<Load>) -> Delivered {
     let mut source = Single { load, outcome: None };
     let (end, dialogue) = match &plan.way {
-        Way::Smtp(smtp) => SmtpCourier::new(smtp.clone(), plan.limits, plan.timeouts).recorded(&mut source).await,
+        Way::Smtp(smtp) => SmtpCourier::new(smtp.clone(), plan.limits, plan.timeouts).with_clock(clock).recorded(&mut source).await,
         Way::Pickup { .. } | Way::File { .. } => {
             let end = courier_for(plan, clock).session(&mut source).await;
             let line = match (&end, &source.outcome) {

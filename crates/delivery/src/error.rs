@@ -28,3 +28,37 @@ pub enum TlsPlanError {
     #[error("`{0}` is not a host name that TLS can check")]
     Host(String),
 }
+
+/// Why a client key cannot sign token requests.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The text is no key.
+    #[error("client_key_file is not readable as PEM")]
+    Pem(#[source] rustls::pki_types::pem::Error),
+    /// The key stands in a form that is not read.
+    #[error("client_key_file must be a `PRIVATE KEY` or `RSA PRIVATE KEY`; convert it: openssl pkcs8 -topk8 -nocrypt")]
+    Form,
+    /// The key is neither RSA of at least 2048 bits nor P-256, or is damaged.
+    #[error("client_key_file holds no key that can sign here: {0}")]
+    Unusable(String),
+    /// The key cannot do what is asked of it.
+    #[error("{key} cannot sign {cannot}")]
+    Algorithm {
+        /// Which key.
+        key: &'static str,
+        /// The algorithm.
+        cannot: &'static str,
+    },
+    /// The certificate file holds none.
+    #[error("client_cert_file holds no certificate (PEM)")]
+    NoCertificate,
+    /// The certificate is damaged.
+    #[error("client_cert_file is not readable as PEM")]
+    CertificatePem(#[source] rustls::pki_types::pem::Error),
+    /// The system gives no random numbers.
+    #[error("this machine has no randomness for the assertion: {0}")]
+    Randomness(getrandom::Error),
+    /// Nobody told the time.
+    #[error("there is no clock to date the assertion by")]
+    NoClock,
+}

@@ -1,6 +1,6 @@
 //! How a relay is reached and treated: plain values, filled from the configuration by the binary.
 
-use crate::secret::Secret;
+use crate::{oauth::TokenPlan, secret::Secret};
 use std::{path::PathBuf, time::Duration};
 use tidings_core::retry::RetryPolicy;
 
@@ -126,25 +126,37 @@ pub enum TlsMin {
 pub struct AuthPlan {
     /// The user name.
     pub(crate) user: String,
-    /// The password.
-    pub(crate) password: Secret,
+    /// What proves that we are that user.
+    pub(crate) proof: Proof,
     /// Which mechanism.
     pub(crate) mechanism: AuthMechanism,
-    /// Whether a password may be sent readable without TLS.
+    /// Whether a password or token may be sent readable without TLS.
     pub(crate) allow_cleartext: bool,
     bound_to: (String, u16, TlsMode),
 }
 
+/// What proves that we are the user.
+#[derive(Debug, Clone)]
+pub(crate) enum Proof {
+    /// A password.
+    Password(Secret),
+    /// Access tokens (RFC 6749), asked for as they are needed.
+    Tokens(Box<TokenPlan>),
+}
+
 impl AuthPlan {
-    /// Credentials for exactly this relay: `host`, `port` and `tls` as in the [`SmtpPlan`] that will carry them.
+    /// A password for exactly this relay: `host`, `port` and `tls` as in the [`SmtpPlan`] that will carry it.
     pub fn new(user: impl Into<String>, password: Secret, host: &str, port: u16, tls: TlsMode) -> Self {
-        Self {
-            user: user.into(),
-            password,
-            mechanism: AuthMechanism::Auto,
-            allow_cleartext: false,
-            bound_to: (host.to_lowercase(), port, tls),
-        }
+        Self::with(user.into(), Proof::Password(password), host, port, tls)
+    }
+
+    /// Access tokens for exactly this relay, which are asked for at the plan's token URL and shown to nobody else.
+    pub fn with_tokens(user: impl Into<String>, tokens: TokenPlan, host: &str, port: u16, tls: TlsMode) -> Self {
+        Self::with(user.into(), Proof::Tokens(Box::new(tokens)), host, port, tls)
+    }
+
+    fn with(user: String, proof: Proof, host: &str, port: u16, tls: TlsMode) -> Self {
+        Self { user, proof, mechanism: AuthMechanism::Auto, allow_cleartext: false, bound_to: (host.to_lowercase(), port, tls) }
     }
 
     /// With this mechanism in place of the strongest offered.
@@ -154,7 +166,7 @@ impl AuthPlan {
         self
     }
 
-    /// With leave to send the password readable when the session is not encrypted.
+    /// With leave to send the password or token readable when the session is not encrypted.
     #[must_use]
     pub fn allow_cleartext(mut self, allow: bool) -> Self {
         self.allow_cleartext = allow;
@@ -170,12 +182,26 @@ impl AuthPlan {
 /// A sign-in mechanism, or the choice of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuthMechanism {
-    /// The best that the relay offers.
+    /// The strongest that the relay offers once the session is encrypted, and the next one if the relay turns out not to know what it offers.
     Auto,
+    /// SCRAM-SHA-256-PLUS: SCRAM-SHA-256 bound to the TLS session (RFC 7677, RFC 9266).
+    ScramSha256Plus,
+    /// SCRAM-SHA-1-PLUS: SCRAM-SHA-1 bound to the TLS session (RFC 5802, RFC 9266).
+    ScramSha1Plus,
+    /// SCRAM-SHA-256 (RFC 7677).
+    ScramSha256,
+    /// SCRAM-SHA-1 (RFC 5802).
+    ScramSha1,
+    /// CRAM-MD5 (RFC 2195).
+    CramMd5,
     /// PLAIN (RFC 4616).
     Plain,
     /// LOGIN: never standardised, widely used.
     Login,
+    /// OAUTHBEARER (RFC 7628).
+    OAuthBearer,
+    /// XOAUTH2: Google's and Microsoft's, never standardised.
+    XOAuth2,
 }
 
 /// How much at a time.

@@ -95,7 +95,7 @@ impl Courier for Nobody {
 /// The courier of a plan.
 pub(crate) fn courier_for(plan: &RelayPlan, clock: &Arc<dyn Clock>) -> Arc<dyn Courier> {
     match &plan.way {
-        Way::Smtp(smtp) => Arc::new(SmtpCourier::new(smtp.clone(), plan.limits, plan.timeouts)),
+        Way::Smtp(smtp) => Arc::new(SmtpCourier::new(smtp.clone(), plan.limits, plan.timeouts).with_clock(clock)),
         Way::Pickup { folder, x_headers } => Arc::new(PickupCourier::new(folder.clone(), *x_headers)),
         Way::File { path } => Arc::new(FileCourier::new(path.clone(), Arc::clone(clock))),
     }

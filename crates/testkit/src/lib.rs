@@ -11,6 +11,7 @@ pub mod certs;
 mod dovecot;
 pub mod folder;
 pub mod http;
+pub mod issuer;
 pub mod judge;
 pub mod pickup_watch;
 pub mod ports;

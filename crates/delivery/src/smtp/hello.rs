@@ -1,7 +1,7 @@
 //! From nothing to a session that may send: find, connect, greet, encrypt, sign in.
 
 use super::{
-    SmtpCourier, auth,
+    SmtpCourier,
     dialogue::{Recorder, Speaker},
     ehlo::Offer,
     reply::Reply,
@@ -66,7 +66,7 @@ impl SmtpCourier {
             }
         }
         if let Some(auth) = &self.plan.auth {
-            auth::sign_in(&mut wire, &offer, &self.plan, auth, &self.table, self.timeouts.command).await?;
+            self.sign_in.run(&mut wire, &offer, &self.plan, auth, &self.table, self.timeouts.command).await?;
         }
         Ok((wire, offer))
     }

@@ -20,13 +20,15 @@ use crate::{
     plan::{Limits, SmtpPlan, Timeouts},
 };
 use async_trait::async_trait;
+use auth::SignIn;
 use classify::ReplyTable;
 use dialogue::{Dialogue, Recorder};
 use engine::Session;
 use std::{
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
 };
+use tidings_core::Clock;
 use tls::Encryption;
 use tokio::time::Instant;
 
@@ -39,6 +41,7 @@ pub struct SmtpCourier {
     limits: Limits,
     timeouts: Timeouts,
     table: ReplyTable,
+    sign_in: SignIn,
     encryption: OnceLock<Result<Encryption, TlsPlanError>>,
     careful_until: Mutex<Option<Instant>>,
 }
@@ -47,7 +50,15 @@ impl SmtpCourier {
     /// A courier for one relay. Certificates are read at the first session, and what is wrong with them is that session's trouble.
     pub fn new(plan: SmtpPlan, limits: Limits, timeouts: Timeouts) -> Self {
         let (table, encryption) = (ReplyTable::default(), OnceLock::new());
-        Self { plan, limits, timeouts, table, encryption, careful_until: Mutex::new(None) }
+        let sign_in = SignIn::for_plan(plan.auth.as_ref(), timeouts.command, None);
+        Self { plan, limits, timeouts, table, sign_in, encryption, careful_until: Mutex::new(None) }
+    }
+
+    /// With a clock, which signed token requests (RFC 7523) carry the time of; everything else here runs on the monotonic one.
+    #[must_use]
+    pub fn with_clock(mut self, clock: &Arc<dyn Clock>) -> Self {
+        self.sign_in = SignIn::for_plan(self.plan.auth.as_ref(), self.timeouts.command, Some(clock));
+        self
     }
 
     /// Whether the relay has lately broken the protocol, so that commands must not be sent ahead of replies.

@@ -97,6 +97,14 @@ impl Wire {
         matches!(self.stream, Stream::Tls(_))
     }
 
+    /// The TLS session, if there is one.
+    pub(crate) fn tls(&self) -> Option<&rustls::ClientConnection> {
+        match &self.stream {
+            Stream::Plain(_) => None,
+            Stream::Tls(stream) => Some(stream.get_ref().1),
+        }
+    }
+
     /// Bytes that were received and not yet read as a reply.
     pub(crate) fn unread(&self) -> usize {
         self.inbox.len() - self.read_to
