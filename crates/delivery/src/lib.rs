@@ -13,6 +13,7 @@ pub mod error;
 pub mod file;
 mod gauges;
 mod house;
+pub mod news;
 pub mod oauth;
 pub mod pickup;
 pub mod plan;

@@ -5,6 +5,7 @@ use crate::{
     courier::{Courier, SessionEnd, Source},
     file::FileCourier,
     house::House,
+    news::Newswire,
     pickup::PickupCourier,
     plan::{RelayPlan, Way},
     relay_desk::{DeskParts, RelayDesk, RelayStatus},
@@ -55,6 +56,8 @@ pub struct PostmanOptions {
     pub node: String,
     /// For the jitter of delays.
     pub seed: u64,
+    /// Where news of the relays is told.
+    pub news: Newswire,
 }
 
 /// How delivery stands in this process.
@@ -104,7 +107,7 @@ pub(crate) fn courier_for(plan: &RelayPlan, clock: &Arc<dyn Clock>) -> Arc<dyn C
 impl Postman {
     /// Begins to deliver. Takes back first what this node had leased before it died. To be called inside a tokio runtime.
     pub fn start(options: PostmanOptions) -> Self {
-        let PostmanOptions { store, relays, guard, file, clock, node, seed } = options;
+        let PostmanOptions { store, relays, guard, file, clock, node, seed, news } = options;
         let house = Arc::new(House::default());
         let (outcomes, written) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
@@ -146,6 +149,7 @@ impl Postman {
                 node: node.clone(),
                 paused: on_hold,
                 status,
+                news: news.clone(),
             };
             let (mut stopped, mut recovered) = (stopped.clone(), recovered.clone());
             desks.spawn(async move {

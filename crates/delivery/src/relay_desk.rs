@@ -5,6 +5,7 @@ use crate::{
     breaker::{Breaker, Condition},
     courier::{Courier, RelayTrouble, SessionEnd, TroubleKind},
     house::House,
+    news::{News, Newswire},
     plan::RelayPlan,
 };
 use std::{
@@ -63,6 +64,7 @@ pub(crate) struct RelayDesk {
     /// Set by the operator's word.
     paused: Arc<AtomicBool>,
     status: Arc<Mutex<RelayStatus>>,
+    news: Newswire,
     breaker: Breaker,
     sessions: JoinSet<(Seat, SessionEnd)>,
     /// Sessions begun and not let in yet.
@@ -94,11 +96,12 @@ pub(crate) struct DeskParts {
     pub(crate) node: String,
     pub(crate) paused: Arc<AtomicBool>,
     pub(crate) status: Arc<Mutex<RelayStatus>>,
+    pub(crate) news: Newswire,
 }
 
 impl RelayDesk {
     pub(crate) fn new(parts: DeskParts) -> Self {
-        let DeskParts { plan, courier, bench, store, house, clock, node, paused, status } = parts;
+        let DeskParts { plan, courier, bench, store, house, clock, node, paused, status, news } = parts;
         let (now, breaker) = (Instant::now(), Breaker::new(plan.breaker.clone()));
         let batch = smallest_batch(&plan);
         Self {
@@ -111,6 +114,7 @@ impl RelayDesk {
             node,
             paused,
             status,
+            news,
             breaker,
             sessions: JoinSet::new(),
             starting: 0,
@@ -206,6 +210,7 @@ impl RelayDesk {
         let recovered = (opened > 0 && self.breaker.opened()) || (answered > 0 && self.breaker.answered());
         if recovered {
             tracing::info!(relay = %self.plan.name, "the relay works again");
+            self.news.tell(&self.plan.name, News::Recovered);
             (self.ramping, self.hungry) = (true, true);
         }
         if answered > 0 && self.breaker.is_open() {
@@ -334,6 +339,9 @@ impl RelayDesk {
         if matches!(self.breaker.condition(), Condition::Held(..)) {
             // The other sessions of a relay that went down tell the same news.
             return;
+        }
+        if self.breaker.is_open() {
+            self.news.tell(&self.plan.name, News::Held { trouble: trouble.clone() });
         }
         let sentence = trouble.sentence();
         let (stage, kind) = (trouble.stage, trouble.kind);

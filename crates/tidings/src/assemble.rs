@@ -17,6 +17,7 @@ use tidings_config::{self as sections, LoadOptions, Settings};
 use tidings_core::Clock;
 use tidings_delivery::{
     Postman, PostmanOptions, Secret,
+    news::Newswire,
     plan::{AuthMechanism, AuthPlan, BreakerPlan, Limits, RelayPlan, SmtpPlan, Timeouts, TlsMin, TlsMode, Way},
 };
 use tidings_intake::{Desk, DeskParts, Intake, RelayImprint};
@@ -206,6 +207,7 @@ impl House {
             clock: Arc::new(SystemClock) as Arc<dyn Clock>,
             node: SERVE_NODE.to_owned(),
             seed: u64::from_le_bytes(crate::clock::random()?),
+            news: Newswire::default(),
         }))
     }
 }

@@ -11,6 +11,7 @@ use tidings_core::{
 };
 use tidings_delivery::{
     Postman, PostmanOptions,
+    news::Newswire,
     plan::{BreakerPlan, RelayPlan, Way},
 };
 use tidings_store::{Acceptance, Filter, ItemRow, OpenOptions, SealKey, Store};
@@ -109,7 +110,7 @@ impl House {
 
     pub(crate) fn postman_with(&self, relays: Vec<RelayPlan>, guard: EnvironmentGuard, file: Option<std::path::PathBuf>) -> Postman {
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-        Postman::start(PostmanOptions { store, relays, guard, file, clock, node: "node".into(), seed: 42 })
+        Postman::start(PostmanOptions { store, relays, guard, file, clock, node: "node".into(), seed: 42, news: Newswire::default() })
     }
 
     pub(crate) async fn row(&self, id: Id) -> ItemRow {
