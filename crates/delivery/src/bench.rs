@@ -1,26 +1,36 @@
 //! The bench between a desk and its sessions: leased items wait on it by lane, sessions take them through the environment guard and leave outcomes.
 
 use crate::{
+    budget::{Budget, Room, SpentUp},
     courier::{Load, Source},
     dice::Dice,
     gauges::{Counted, Gauges},
     house::House,
+    news::{News, Newswire},
+    plan::{Rates, RelayPlan, Way},
+    smtp::{
+        classify::{Class, ReplyTable},
+        reply::Reply,
+    },
 };
 use async_trait::async_trait;
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tidings_core::{
-    Clock, Id, Kind, Lane,
+    Address, Clock, Id, Kind, Lane,
     guard::{EnvironmentGuard, Verdict},
     kind::AfterUnknown,
     outbox::{Outcome, Refusal, Settlement, Stage, Standing, settle},
     retry::RetryPolicy,
 };
 use tidings_store::Lease;
-use tokio::sync::{Notify, mpsc::UnboundedSender};
+use tokio::{
+    sync::{Notify, mpsc::UnboundedSender},
+    time::Instant,
+};
 
 /// A session without work for so long says goodbye.
 const IDLE: Duration = Duration::from_secs(10);
@@ -31,6 +41,7 @@ const STRIKES: u8 = 2;
 struct Flight {
     standing: Standing,
     lane: Lane,
+    sender: Option<Address>,
 }
 
 struct Shelves {
@@ -48,6 +59,10 @@ struct Shelves {
     dice: Dice,
     answered: u64,
     opened: u64,
+    /// What the relay may still be given, if that is limited.
+    budget: Option<Budget>,
+    /// Sender addresses that the relay does not let write, as far as they were told.
+    refused_senders: HashSet<String>,
 }
 
 /// See the module.
@@ -61,6 +76,9 @@ pub(crate) struct Bench {
     house: Arc<House>,
     outcomes: UnboundedSender<Settlement>,
     pub(crate) gauges: Gauges,
+    /// What the relay's refusals mean.
+    replies: ReplyTable,
+    news: Newswire,
     shelves: Mutex<Shelves>,
     /// For sessions: an item came, or the gate moved.
     work: Notify,
@@ -78,6 +96,9 @@ pub(crate) struct BenchParts {
     pub(crate) house: Arc<House>,
     pub(crate) outcomes: UnboundedSender<Settlement>,
     pub(crate) seed: u64,
+    pub(crate) rates: Rates,
+    pub(crate) replies: ReplyTable,
+    pub(crate) news: Newswire,
 }
 
 /// A look at a bench.
@@ -92,7 +113,7 @@ pub(crate) struct BenchView {
 
 impl Bench {
     pub(crate) fn new(parts: BenchParts) -> Self {
-        let BenchParts { relay, guard, to_file, retry, clock, house, outcomes, seed } = parts;
+        let BenchParts { relay, guard, to_file, retry, clock, house, outcomes, seed, rates, replies, news } = parts;
         let shelves = Shelves {
             lanes: Default::default(),
             queued: 0,
@@ -104,9 +125,25 @@ impl Bench {
             dice: Dice::seeded(seed),
             answered: 0,
             opened: 0,
+            budget: Budget::of(&rates, Instant::now()),
+            refused_senders: HashSet::new(),
         };
         let (gauges, shelves) = (Gauges::of(&relay), Mutex::new(shelves));
-        Self { relay, guard, to_file, retry, clock, house, outcomes, gauges, shelves, work: Notify::new(), attention: Notify::new() }
+        Self {
+            relay,
+            guard,
+            to_file,
+            retry,
+            clock,
+            house,
+            outcomes,
+            gauges,
+            replies,
+            news,
+            shelves,
+            work: Notify::new(),
+            attention: Notify::new(),
+        }
     }
 
     fn shelves(&self) -> MutexGuard<'_, Shelves> {
@@ -225,6 +262,11 @@ impl Bench {
         let (flight, outcome) = {
             let mut s = self.shelves();
             let Some(flight) = s.flights.remove(&item) else { return };
+            if was_handed_over(&outcome)
+                && let Some(budget) = &mut s.budget
+            {
+                budget.spend(Instant::now());
+            }
             let outcome = match outcome {
                 Outcome::Returned { what } if session_was_open && s.strikes.get(&item).is_some_and(|n| *n >= STRIKES) => {
                     let reply = format!("{what} (again and again at this letter)");
@@ -241,7 +283,65 @@ impl Bench {
             }
             (flight, outcome)
         };
+        self.mind_the_sender(&flight, &outcome);
         self.settle(&flight, outcome);
+    }
+
+    /// Tells, once for each address, that the relay does not let a sender write: every letter of his will fail until somebody grants it.
+    fn mind_the_sender(&self, flight: &Flight, outcome: &Outcome) {
+        /// Nobody has so many; what comes after is no longer told.
+        const MOST: usize = 100;
+        let Outcome::Refused(Refusal::Permanent { stage, reply }) = outcome else { return };
+        let Ok(Some((parsed, _))) = Reply::parse(format!("{reply}\r\n").as_bytes()) else { return };
+        if self.replies.rule(*stage, &parsed).is_none_or(|rule| rule.class != Class::Sender) {
+            return;
+        }
+        let from = flight.sender.as_ref().map_or_else(|| "<>".to_owned(), ToString::to_string);
+        let masked = flight.sender.as_ref().map_or_else(|| "<>".to_owned(), |sender| sender.masked().to_string());
+        {
+            let mut s = self.shelves();
+            if s.refused_senders.len() >= MOST || !s.refused_senders.insert(from.clone()) {
+                return;
+            }
+        }
+        tracing::error!(relay = %self.relay, mail.from = %masked, reply = %reply, "the relay does not let this sender write; its letters fail");
+        self.news.tell(&self.relay, News::SenderRefused { from, reply: reply.clone() });
+    }
+
+    /// How many letters the limits leave, besides those that are leased already; `None` if nothing is limited.
+    pub(crate) fn room(&self) -> Option<(Room, u64)> {
+        let s = &mut *self.shelves();
+        let pending = (s.queued + s.flights.len()) as u64;
+        let budget = s.budget.as_mut()?;
+        Some((budget.room(Instant::now(), pending), budget.credit(pending)))
+    }
+
+    /// The limit that is reached, if one is.
+    pub(crate) fn spent_up(&self) -> Option<SpentUp> {
+        let s = &mut *self.shelves();
+        let pending = (s.queued + s.flights.len()) as u64;
+        s.budget.as_mut()?.spent_up(Instant::now(), pending)
+    }
+
+    /// The account of what was sent, for the store, and how much of it is new; `ahead` allows more to be sent on it.
+    pub(crate) fn account(&self, ahead: bool) -> Option<(String, u64)> {
+        let wall = self.clock.now();
+        self.shelves().budget.as_mut().map(|budget| budget.account(Instant::now(), wall, ahead))
+    }
+
+    /// The store has the account.
+    pub(crate) fn account_kept(&self, covered: u64) {
+        if let Some(budget) = &mut self.shelves().budget {
+            budget.saved(covered);
+        }
+    }
+
+    /// Takes over the account of an earlier process.
+    pub(crate) fn recall(&self, account: &str) {
+        let wall = self.clock.now();
+        if let Some(budget) = &mut self.shelves().budget {
+            budget.recall(Instant::now(), wall, account);
+        }
     }
 
     fn settle(&self, flight: &Flight, outcome: Outcome) {
@@ -273,7 +373,24 @@ fn flight(lease: &Lease) -> Flight {
         maybe_duplicate: lease.maybe_duplicate,
         after_unknown: Kind::find(&lease.kind).map_or(AfterUnknown::Retry, |kind| kind.after_unknown),
     };
-    Flight { standing, lane: lease.lane }
+    Flight { standing, lane: lease.lane, sender: lease.sender.clone() }
+}
+
+/// What the refusals of a relay mean: the rows of its plan before the standard ones.
+pub(crate) fn replies_of(plan: &RelayPlan) -> ReplyTable {
+    match &plan.way {
+        Way::Smtp(smtp) => ReplyTable { own: smtp.replies.clone() },
+        Way::Pickup { .. } | Way::File { .. } => ReplyTable::default(),
+    }
+}
+
+/// Whether the relay got the letter, whatever it made of it: that is what it counts.
+fn was_handed_over(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Sent { .. } | Outcome::Unknown { .. } => true,
+        Outcome::Refused(Refusal::Transient { stage, .. } | Refusal::Permanent { stage, .. }) => *stage == Stage::Content,
+        Outcome::Returned { .. } | Outcome::Withheld { .. } | Outcome::Barred { .. } => false,
+    }
 }
 
 /// One session's end of the bench.

@@ -1,6 +1,9 @@
 //! The breaker of a relay: after trouble nothing is sent until a probe, one at a time and ever later, gets through.
 
-use crate::{courier::RelayTrouble, plan::BreakerPlan};
+use crate::{
+    courier::{RelayTrouble, TroubleKind},
+    plan::BreakerPlan,
+};
 use std::time::Duration;
 use tidings_core::outbox::Stage;
 use tokio::time::Instant;
@@ -49,8 +52,11 @@ impl Breaker {
 
     /// Holds the relay; gives the delay until the next probe.
     pub(crate) fn hold(&mut self, trouble: RelayTrouble, now: Instant, dice: f64) -> Duration {
-        let delays = if trouble.kind.needs_a_person() { &self.plan.slow_delays } else { &self.plan.delays };
-        let written = delays.get(self.failures).or(delays.last()).copied().unwrap_or(Duration::from_secs(60));
+        let delays =
+            if trouble.kind.needs_a_person() || trouble.kind == TroubleKind::Quota { &self.plan.slow_delays } else { &self.plan.delays };
+        // A spent quota does not come back within minutes: the longest delay from the first time on.
+        let step = if trouble.kind == TroubleKind::Quota { usize::MAX } else { self.failures };
+        let written = delays.get(step).or(delays.last()).copied().unwrap_or(Duration::from_secs(60));
         let delay = written.mul_f64(1.0 + JITTER * (dice.clamp(0.0, 1.0) * 2.0 - 1.0));
         self.failures += 1;
         self.condition = Condition::Held(trouble, now + delay);
@@ -89,7 +95,6 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::courier::TroubleKind;
 
     fn trouble(kind: TroubleKind, stage: Stage) -> RelayTrouble {
         RelayTrouble::new(kind, stage, "x")
@@ -110,6 +115,8 @@ mod tests {
         assert_eq!(delays, [1, 2, 5, 10, 30, 60, 60, 60]);
         assert!(breaker.opened() && breaker.is_open());
         assert_eq!(wait(&mut breaker, TroubleKind::Auth), 60);
+        assert!(breaker.opened());
+        assert_eq!(wait(&mut breaker, TroubleKind::Quota), 600, "a spent quota comes back late");
     }
 
     #[test]

@@ -113,8 +113,10 @@ pub enum TroubleKind {
     Tls,
     /// The sign-in was refused.
     Auth,
-    /// Too much for the relay: 421, quota, too many sessions.
+    /// Too much for the relay: 421, too many sessions, too fast.
     Busy,
+    /// What may be sent in a day or so is spent; it comes back by itself, and not soon.
+    Quota,
     /// The relay does not keep to the protocol.
     Protocol,
     /// Settings on one side or the other make delivery impossible.
@@ -131,6 +133,7 @@ impl TroubleKind {
             Self::Tls => "tls",
             Self::Auth => "auth",
             Self::Busy => "busy",
+            Self::Quota => "quota",
             Self::Protocol => "protocol",
             Self::Configuration => "configuration",
             Self::Folder => "folder",

@@ -15,6 +15,8 @@ pub(crate) struct Gauges {
     unknown: Counter,
     /// 1 while the relay is held.
     pub(crate) held: Gauge,
+    /// 1 while a limit keeps letters for the relay waiting.
+    pub(crate) throttled: Gauge,
     /// Sessions open.
     pub(crate) sessions: Gauge,
 }
@@ -30,6 +32,7 @@ impl Gauges {
             retried: counter!("tidings_retried_total", "relay" => relay.clone()),
             unknown: counter!("tidings_unknown_total", "relay" => relay.clone()),
             held: gauge!("tidings_relay_held", "relay" => relay.clone()),
+            throttled: gauge!("tidings_relay_throttled", "relay" => relay.clone()),
             sessions: gauge!("tidings_sessions", "relay" => relay),
         }
     }

@@ -6,6 +6,7 @@
 
 mod bench;
 mod breaker;
+mod budget;
 pub mod courier;
 mod dice;
 mod direct;
@@ -18,6 +19,7 @@ pub mod oauth;
 pub mod pickup;
 pub mod plan;
 mod postman;
+mod rate;
 mod relay_desk;
 mod secret;
 mod settler;

@@ -1,6 +1,6 @@
 //! How a relay is reached and treated: plain values, filled from the configuration by the binary.
 
-use crate::{oauth::TokenPlan, secret::Secret};
+use crate::{oauth::TokenPlan, secret::Secret, smtp::classify::Rule};
 use std::{path::PathBuf, time::Duration};
 use tidings_core::retry::RetryPolicy;
 
@@ -13,6 +13,8 @@ pub struct RelayPlan {
     pub way: Way,
     /// How much at a time.
     pub limits: Limits,
+    /// How much within a time.
+    pub rates: Rates,
     /// When a refused letter is tried again.
     pub retry: RetryPolicy,
     /// How long each step may take.
@@ -30,6 +32,7 @@ impl RelayPlan {
             name: name.into(),
             way,
             limits: Limits::default(),
+            rates: Rates::default(),
             retry: RetryPolicy::default(),
             timeouts: Timeouts::default(),
             breaker: BreakerPlan::default(),
@@ -78,6 +81,8 @@ pub struct SmtpPlan {
     pub helo: String,
     /// Whether commands may be sent ahead of replies when the relay announces PIPELINING (RFC 2920).
     pub pipelining: bool,
+    /// What its refusals mean, before the standard rows of the table: the operator's rows, then those of a preset.
+    pub replies: Vec<Rule>,
 }
 
 impl SmtpPlan {
@@ -93,6 +98,7 @@ impl SmtpPlan {
             auth: None,
             helo: "localhost".to_owned(),
             pipelining: true,
+            replies: Vec::new(),
         }
     }
 }
@@ -218,6 +224,21 @@ impl Default for Limits {
     fn default() -> Self {
         Self { sessions: 5, messages_per_session: 100 }
     }
+}
+
+/// How much within a time, in any stretch of that length; `None` is without limit. Only what was really handed over counts.
+///
+/// From a limit of ten on, a tenth is kept for the lanes `codes` and `security`, so that no digest uses up what a one-time code needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rates {
+    /// Letters within 60 seconds.
+    pub per_minute: Option<u32>,
+    /// Letters within an hour.
+    pub per_hour: Option<u32>,
+    /// Letters within 24 hours.
+    pub per_day: Option<u32>,
+    /// Sessions begun within 60 seconds.
+    pub sessions_per_minute: Option<u32>,
 }
 
 /// How long each step may take before the session is given up.

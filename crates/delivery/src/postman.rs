@@ -1,7 +1,7 @@
 //! The postman: a desk for each relay, one settler, the tick of expiry, and the operator's word.
 
 use crate::{
-    bench::{Bench, BenchParts},
+    bench::{Bench, BenchParts, replies_of},
     courier::{Courier, SessionEnd, Source},
     file::FileCourier,
     house::House,
@@ -132,6 +132,9 @@ impl Postman {
                 house: Arc::clone(&house),
                 outcomes: outcomes.clone(),
                 seed: seed ^ number,
+                rates: plan.rates,
+                replies: replies_of(&plan),
+                news: news.clone(),
             }));
             let on_hold = Arc::new(AtomicBool::new(false));
             let status = RelayStatus { name: plan.name.clone(), condition: "open", reason: None, paused: false, sessions: 0, leased: 0 };

@@ -3,10 +3,12 @@
 use crate::{
     bench::{Bench, Seat},
     breaker::{Breaker, Condition},
+    budget::Moments,
     courier::{Courier, RelayTrouble, SessionEnd, TroubleKind},
     house::House,
     news::{News, Newswire},
     plan::RelayPlan,
+    rate::Window,
 };
 use std::{
     sync::{
@@ -41,9 +43,9 @@ const BUSY_PAUSE: Duration = Duration::from_secs(1);
 pub struct RelayStatus {
     /// Its name.
     pub name: String,
-    /// `open`, `held` or `ramping`.
+    /// `open`, `held`, `throttled` (a limit is reached) or `ramping`.
     pub condition: &'static str,
-    /// Why it is held, and what to do about it.
+    /// Why it is held or throttled, and what to do about it.
     pub reason: Option<String>,
     /// Whether an operator has paused it.
     pub paused: bool,
@@ -83,6 +85,22 @@ pub(crate) struct RelayDesk {
     poll_at: Instant,
     said: Option<(&'static str, Option<String>)>,
     next_probe: Option<Instant>,
+    /// Whether what an earlier process has sent is known.
+    recalled: bool,
+    /// The limit that is reached.
+    throttled: Option<Throttle>,
+    /// Whether the limits kept us from claiming what may be due.
+    held_back: bool,
+    /// Sessions begun lately, if that is limited.
+    session_rate: Option<Window>,
+    moments: Moments,
+}
+
+/// A limit that keeps letters waiting.
+#[derive(Debug, Clone)]
+struct Throttle {
+    reason: String,
+    until: Option<Instant>,
 }
 
 /// What a desk is made of.
@@ -104,6 +122,7 @@ impl RelayDesk {
         let DeskParts { plan, courier, bench, store, house, clock, node, paused, status, news } = parts;
         let (now, breaker) = (Instant::now(), Breaker::new(plan.breaker.clone()));
         let batch = smallest_batch(&plan);
+        let session_rate = plan.rates.sessions_per_minute.map(|limit| Window::new(limit, Duration::from_mins(1)));
         Self {
             plan,
             courier,
@@ -130,6 +149,11 @@ impl RelayDesk {
             poll_at: now + POLL,
             said: None,
             next_probe: None,
+            recalled: false,
+            throttled: None,
+            held_back: false,
+            session_rate,
+            moments: Moments::since(now),
         }
     }
 
@@ -174,6 +198,9 @@ impl RelayDesk {
                 () = sleep_until(self.prolong_at) => self.prolong().await,
             }
         }
+        if self.recalled {
+            self.keep_account(false).await;
+        }
         self.bench.gauges.sessions.set(0.0);
         self.publish();
     }
@@ -197,6 +224,7 @@ impl RelayDesk {
             let why = self.breaker.reason().map_or_else(|| "the relay is paused".to_owned(), RelayTrouble::sentence);
             self.bench.return_queued(&format!("not sent: {why}"));
         }
+        self.note_throttle();
         self.say().await;
         self.publish();
     }
@@ -240,6 +268,12 @@ impl RelayDesk {
             return;
         }
         let limit = wanted - u16::try_from(queued).unwrap_or(wanted).min(wanted - 1);
+        let limit = self.allowance(limit).await;
+        self.held_back = limit == 0;
+        if self.held_back {
+            self.hungry = false;
+            return;
+        }
         let claim = Claim { node: self.node.clone(), relay: self.plan.name.clone(), limit, max_bytes: CLAIM_BYTES, lease: LEASE };
         match self.store.claim(claim).await {
             Ok(leases) => {
@@ -255,6 +289,55 @@ impl RelayDesk {
                 self.hungry = false;
                 tracing::warn!(relay = %self.plan.name, error = %error, "due letters cannot be claimed; trying again");
             }
+        }
+    }
+
+    /// How many of `wanted` letters the limits allow. Sees to it that the store knows of what will be sent.
+    async fn allowance(&mut self, wanted: u16) -> u16 {
+        let Some((room, mut credit)) = self.bench.room() else { return wanted };
+        if !self.recalled {
+            match self.store.account(&self.plan.name).await {
+                Ok(account) => account.iter().for_each(|account| self.bench.recall(account)),
+                Err(error) => {
+                    tracing::warn!(relay = %self.plan.name, error = %error, "what was sent lately cannot be read; trying again");
+                    return 0;
+                }
+            }
+            self.recalled = true;
+            return Box::pin(self.allowance(wanted)).await;
+        }
+        let room = u16::try_from(room.any).unwrap_or(u16::MAX).min(wanted);
+        if u64::from(room) > credit && self.keep_account(true).await {
+            credit = self.bench.room().map_or(0, |(_, credit)| credit);
+        }
+        room.min(u16::try_from(credit).unwrap_or(u16::MAX))
+    }
+
+    /// Has the store know what was sent, and says whether it does.
+    async fn keep_account(&mut self, ahead: bool) -> bool {
+        let Some((account, covered)) = self.bench.account(ahead) else { return true };
+        let kept = self.store.keep_account(&self.plan.name, &account).await;
+        match &kept {
+            Ok(()) => self.bench.account_kept(covered),
+            Err(error) => {
+                tracing::warn!(relay = %self.plan.name, error = %error, "what was sent cannot be noted, so that the limits might be exceeded later")
+            }
+        }
+        kept.is_ok()
+    }
+
+    /// Whether a limit keeps letters waiting. Once it does, that holds until everything that is due can go: a relay at its limit is not news every second.
+    fn note_throttle(&mut self) {
+        let spent = self.bench.spent_up();
+        let waits = spent.is_some() || self.throttled.is_some() && (self.hungry || self.held_back);
+        if !waits {
+            self.throttled = None;
+        } else if let Some(spent) = spent {
+            let reason = spent.sentence(Instant::now(), self.clock.now());
+            if self.throttled.is_none() {
+                tracing::info!(relay = %self.plan.name, reason = %reason, "the relay is throttled");
+            }
+            self.throttled = Some(Throttle { reason, until: spent.until });
         }
     }
 
@@ -275,6 +358,10 @@ impl RelayDesk {
             return;
         }
         loop {
+            let moment = self.moments.of(now);
+            if self.session_rate.as_mut().is_some_and(|rate| rate.room(moment, 0, true) == 0) {
+                return;
+            }
             let view = self.bench.view();
             let probe = std::mem::take(&mut self.probe_wanted) && self.sessions.is_empty();
             let needed = view.queued > view.idle + self.starting && self.house.may_send();
@@ -283,6 +370,9 @@ impl RelayDesk {
             }
             let (courier, mut seat) = (Arc::clone(&self.courier), Seat::at(Arc::clone(&self.bench)));
             self.starting += 1;
+            if let Some(rate) = &mut self.session_rate {
+                rate.spend(moment, 1);
+            }
             self.sessions.spawn(async move {
                 let end = courier.session(&mut seat).await;
                 (seat, end)
@@ -360,24 +450,33 @@ impl RelayDesk {
     fn condition(&self) -> &'static str {
         match self.breaker.condition() {
             Condition::Held(..) | Condition::Probing(_) => "held",
+            Condition::Open if self.throttled.is_some() => "throttled",
             Condition::Open if self.ramping => "ramping",
             Condition::Open => "open",
         }
     }
 
+    /// Why letters wait.
+    fn reason(&self) -> Option<String> {
+        let throttle = || self.throttled.as_ref().map(|throttle| throttle.reason.clone());
+        self.breaker.reason().map(RelayTrouble::sentence).or_else(throttle)
+    }
+
     /// Tells the other processes through the store, when there is something new.
     async fn say(&mut self) {
         let condition = self.condition();
-        let reason = self.breaker.reason().map(RelayTrouble::sentence);
+        let reason = self.reason();
         if matches!(self.breaker.condition(), Condition::Probing(_)) {
             return;
         }
-        let next_probe_at = self.next_probe.map(|at| later(self.clock.now(), at.saturating_duration_since(Instant::now())));
+        let next_try = self.next_probe.or(self.throttled.as_ref().and_then(|throttle| throttle.until));
+        let next_probe_at = next_try.map(|at| later(self.clock.now(), at.saturating_duration_since(Instant::now())));
         let key = (condition, reason.clone().map(|reason| format!("{reason} {:?}", self.next_probe)));
         if self.said.as_ref() == Some(&key) {
             return;
         }
         self.bench.gauges.held.set(if condition == "held" { 1.0 } else { 0.0 });
+        self.bench.gauges.throttled.set(if condition == "throttled" { 1.0 } else { 0.0 });
         match self.store.report_relay(&self.plan.name, RelayReport { condition, reason, next_probe_at }).await {
             Ok(()) => self.said = Some(key),
             Err(error) => tracing::debug!(relay = %self.plan.name, error = %error, "the relay's condition cannot be noted"),
@@ -388,7 +487,7 @@ impl RelayDesk {
         let view = self.bench.view();
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.condition = self.condition();
-        status.reason = self.breaker.reason().map(RelayTrouble::sentence);
+        status.reason = self.reason();
         status.paused = self.paused.load(Ordering::Acquire);
         (status.sessions, status.leased) = (self.sessions.len(), view.queued + view.in_flight);
     }

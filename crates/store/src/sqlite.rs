@@ -191,6 +191,16 @@ impl Store for SqliteStore {
         self.writer.ask(Way::On, ITEM_BYTES, move |work| relays::report(work, &name, &report)).await
     }
 
+    async fn keep_account(&self, relay: &str, account: &str) -> Result<(), StoreError> {
+        let (relay, account) = (relay.to_owned(), account.to_owned());
+        self.writer.ask(Way::On, ITEM_BYTES, move |work| relays::keep_account(work, &relay, &account)).await
+    }
+
+    async fn account(&self, relay: &str) -> Result<Option<String>, StoreError> {
+        let relay = relay.to_owned();
+        self.readers.ask(move |db| relays::account(db, &relay)).await
+    }
+
     async fn add_token(&self, token: TokenRecord) -> Result<(), StoreError> {
         self.writer.ask(Way::On, ITEM_BYTES, move |work| tokens::add(work, &token)).await
     }

@@ -377,6 +377,12 @@ pub trait Store: Send + Sync + 'static {
     /// Notes what a delivering node says of a relay.
     async fn report_relay(&self, name: &str, report: RelayReport) -> Result<(), StoreError>;
 
+    /// Keeps a delivering node's account of what it has lately handed to a relay, in place of the one before; the store does not look into it.
+    async fn keep_account(&self, relay: &str, account: &str) -> Result<(), StoreError>;
+
+    /// The account that was last kept for a relay.
+    async fn account(&self, relay: &str) -> Result<Option<String>, StoreError>;
+
     /// Keeps a token.
     async fn add_token(&self, token: TokenRecord) -> Result<(), StoreError>;
 

@@ -15,6 +15,8 @@ pub enum Class {
     Transient,
     /// This message never.
     Permanent,
+    /// No message of this sender address: it may not write here. For the message it is like `Permanent`.
+    Sender,
     /// Nothing can be said of the message: the relay is in trouble.
     Relay(TroubleKind),
 }
@@ -45,22 +47,45 @@ pub struct Rule {
     pub words: Option<Cow<'static, str>>,
     /// What it means.
     pub class: Class,
-    /// What an administrator can do, for trouble of the relay.
+    /// What an administrator can do.
     pub hint: Option<Cow<'static, str>>,
+    /// Of a sign-in: a fresh access token would be refused like this one.
+    pub no_refresh: bool,
 }
 
-const fn row(stages: &'static [Stage], codes: Codes, enhanced: Option<EnhancedCodes>, class: Class, hint: Option<&'static str>) -> Rule {
-    let hint = match hint {
-        Some(hint) => Some(Cow::Borrowed(hint)),
-        None => None,
-    };
-    Rule { stages: Cow::Borrowed(stages), codes, enhanced, words: None, class, hint }
+pub(super) const fn row(
+    stages: &'static [Stage],
+    codes: Codes,
+    enhanced: Option<EnhancedCodes>,
+    class: Class,
+    hint: Option<&'static str>,
+) -> Rule {
+    worded(stages, codes, enhanced, None, class, hint)
 }
 
-const SIGN_IN: Class = Class::Relay(TroubleKind::Auth);
-const BUSY: Class = Class::Relay(TroubleKind::Busy);
-const SETTINGS: Class = Class::Relay(TroubleKind::Configuration);
-const ENVELOPE: &[Stage] = &[Stage::Mail, Stage::Rcpt, Stage::Data, Stage::Content];
+/// A row that also looks at the words.
+pub(super) const fn worded(
+    stages: &'static [Stage],
+    codes: Codes,
+    enhanced: Option<EnhancedCodes>,
+    words: Option<&'static str>,
+    class: Class,
+    hint: Option<&'static str>,
+) -> Rule {
+    const fn text(text: Option<&'static str>) -> Option<Cow<'static, str>> {
+        match text {
+            Some(text) => Some(Cow::Borrowed(text)),
+            None => None,
+        }
+    }
+    Rule { stages: Cow::Borrowed(stages), codes, enhanced, words: text(words), class, hint: text(hint), no_refresh: false }
+}
+
+pub(super) const SIGN_IN: Class = Class::Relay(TroubleKind::Auth);
+pub(super) const BUSY: Class = Class::Relay(TroubleKind::Busy);
+pub(super) const SETTINGS: Class = Class::Relay(TroubleKind::Configuration);
+pub(super) const QUOTA: Class = Class::Relay(TroubleKind::Quota);
+pub(super) const ENVELOPE: &[Stage] = &[Stage::Mail, Stage::Rcpt, Stage::Data, Stage::Content];
 const PASSWORD_HINT: &str = "check user name and password of this relay, and that the account may send by SMTP";
 
 /// The rules that hold for every relay.
@@ -72,6 +97,7 @@ static STANDARD: &[Rule] = &[
         words: Some(Cow::Borrowed("client certificate")),
         class: Class::Relay(TroubleKind::Tls),
         hint: Some(Cow::Borrowed("the relay wants to see a certificate: set client_cert_file and client_key_file")),
+        no_refresh: false,
     },
     // RFC 5321 §3.8: the service is closing, at any time.
     row(&[], Codes(421, 421), None, BUSY, None),
@@ -137,7 +163,7 @@ impl Rule {
 /// The rules of one relay: its own ones first, then the standard ones.
 #[derive(Debug, Clone, Default)]
 pub struct ReplyTable {
-    /// Rules of a preset or an operator.
+    /// Rules of the operator, then those of a preset.
     pub own: Vec<Rule>,
 }
 
@@ -161,8 +187,10 @@ impl ReplyTable {
             return Meaning::Relay(RelayTrouble::new(TroubleKind::Protocol, stage, format!("unexpected answer: {words}")));
         };
         match rule.class {
-            Class::Transient => Meaning::Message(Outcome::Refused(Refusal::Transient { stage, reply: words })),
-            Class::Permanent => Meaning::Message(Outcome::Refused(Refusal::Permanent { stage, reply: words })),
+            Class::Transient => Meaning::Message(Outcome::Refused(Refusal::Transient { stage, reply: advised(words, rule) })),
+            Class::Permanent | Class::Sender => {
+                Meaning::Message(Outcome::Refused(Refusal::Permanent { stage, reply: advised(words, rule) }))
+            }
             Class::Relay(kind) => {
                 let hint = rule.hint.as_ref().map(|hint| hint.clone().into_owned());
                 Meaning::Relay(RelayTrouble { stage, what: words, hint, kind })
@@ -176,6 +204,14 @@ impl ReplyTable {
             Meaning::Relay(trouble) => trouble,
             Meaning::Message(_) => RelayTrouble::new(TroubleKind::Protocol, stage, reply.line()),
         }
+    }
+}
+
+/// The relay's words and what to do about them.
+fn advised(words: String, rule: &Rule) -> String {
+    match &rule.hint {
+        Some(hint) => format!("{words} ({hint})"),
+        None => words,
     }
 }
 

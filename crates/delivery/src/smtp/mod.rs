@@ -8,6 +8,7 @@ mod ehlo;
 mod engine;
 mod envelope;
 mod hello;
+pub mod preset;
 pub mod reply;
 mod tls;
 mod wire;
@@ -49,7 +50,7 @@ pub struct SmtpCourier {
 impl SmtpCourier {
     /// A courier for one relay. Certificates are read at the first session, and what is wrong with them is that session's trouble.
     pub fn new(plan: SmtpPlan, limits: Limits, timeouts: Timeouts) -> Self {
-        let (table, encryption) = (ReplyTable::default(), OnceLock::new());
+        let (table, encryption) = (ReplyTable { own: plan.replies.clone() }, OnceLock::new());
         let sign_in = SignIn::for_plan(plan.auth.as_ref(), timeouts.command, None);
         Self { plan, limits, timeouts, table, sign_in, encryption, careful_until: Mutex::new(None) }
     }

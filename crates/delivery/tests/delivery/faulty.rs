@@ -85,6 +85,14 @@ impl Store for Faulty {
         self.real.report_relay(name, report).await
     }
 
+    async fn keep_account(&self, relay: &str, account: &str) -> Result<(), StoreError> {
+        self.real.keep_account(relay, account).await
+    }
+
+    async fn account(&self, relay: &str) -> Result<Option<String>, StoreError> {
+        self.real.account(relay).await
+    }
+
     async fn add_token(&self, token: TokenRecord) -> Result<(), StoreError> {
         self.real.add_token(token).await
     }

@@ -58,6 +58,7 @@ macro_rules! conformance {
             reading::a_page_tells_whether_there_is_more,
             reading::depths_count_what_is_open,
             reading::relays_keep_what_is_said_of_them,
+            reading::a_relays_account_is_kept_by_its_name,
             reading::tokens_are_found_by_their_digest,
             reading::names_go_on_above_the_highest,
             reading::an_unknown_name_is_nothing,

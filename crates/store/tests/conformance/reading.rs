@@ -131,6 +131,16 @@ pub(crate) async fn relays_keep_what_is_said_of_them(house: &House) {
     assert_eq!((all[0].condition.as_deref(), all[0].reported_at), (None, None));
 }
 
+pub(crate) async fn a_relays_account_is_kept_by_its_name(house: &House) {
+    assert_eq!(house.store.account("main").await.unwrap(), None);
+    house.store.keep_account("main", "{\"at\":1}").await.unwrap();
+    house.store.keep_account("backup", "other").await.unwrap();
+    house.store.keep_account("main", "{\"at\":2}").await.unwrap();
+    assert_eq!(house.store.account("main").await.unwrap().as_deref(), Some("{\"at\":2}"));
+    assert_eq!(house.store.account("backup").await.unwrap().as_deref(), Some("other"));
+    assert!(house.store.relays().await.unwrap().is_empty(), "an account alone makes no relay");
+}
+
 pub(crate) async fn tokens_are_found_by_their_digest(house: &House) {
     let token = |first: u8, expires_at| TokenRecord {
         digest: [first; 32],
