@@ -10,7 +10,7 @@ use crate::{
     problem::{Problem, Source, did_you_mean},
     read::Table,
     secret::Secret,
-    sections::{Auth, Courier, Mechanism, Smtp, TlsMode, safety::domain, smtp as smtp_parts},
+    sections::{Auth, Courier, Credential, Mechanism, Smtp, TlsMode, safety::domain, smtp as smtp_parts},
 };
 use std::path::{Path, PathBuf};
 use tidings_core::{Address, guard::Mode};
@@ -389,7 +389,8 @@ impl<'a> Mail<'a> {
                     let message = "the password would travel in clear with SecureSocketOption None; choose another one, or write auth = { allow_cleartext = true } beside `appsettings`";
                     self.told(&password.place, message);
                 }
-                Some(Auth { username: user.text, password: Secret::of(password.text), mechanism: Mechanism::Auto, allow_cleartext })
+                let credential = Credential::Password(Secret::of(password.text));
+                Some(Auth { username: user.text, credential, mechanism: Mechanism::Auto, allow_cleartext })
             }
         }
     }

@@ -105,13 +105,14 @@ mod tests {
         for expected in [
             "## `[[relay]]`",
             "| `auth.password` | secret |",
+            "| `auth.oauth2.client_secret` | secret |",
             "| `timeouts.final_dot` | duration | `\"10m\"` |",
             "| `x_headers` |",
             "`[\"1m\", \"2m\"",
         ] {
             assert!(text.contains(expected), "{expected}");
         }
-        assert!(!text.contains("oauth2") && !text.contains("[[directory]]"));
+        assert!(!text.contains("[[directory]]"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod database;
 mod letters;
 mod log;
+mod oauth2;
 mod organisation;
 mod relay;
 mod rule;
@@ -22,11 +23,12 @@ use tidings_core::policy::RuleSet;
 pub use database::Database;
 pub use letters::Letters;
 pub use log::{Log, LogFormat, LogLevel};
+pub use oauth2::{ClientKey, ClientProof, Grant, KeyAlgorithm, OAuth2};
 pub use organisation::{Logo, Organisation};
 pub use relay::{Courier, Limits, Relay};
 pub use safety::Safety;
 pub use server::{Server, ServerTls};
-pub use smtp::{Auth, ClientIdentity, Mechanism, Smtp, Timeouts, Tls, TlsMode, TlsVersion};
+pub use smtp::{Auth, ClientIdentity, Credential, Mechanism, Smtp, Timeouts, Tls, TlsMode, TlsVersion};
 
 pub(crate) static ROOT: Section = Section {
     meaning: "",

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use std::{fs, path::Path, time::Duration};
 use tidings_config::{
-    Courier, LoadOptions, Loaded, LogFormat, LogLevel, Logo, Mechanism, Relay, Smtp, TlsMode, TlsVersion, load, load_text, load_with,
-    reference, sample,
+    ClientProof, Courier, Credential, Grant, LoadOptions, Loaded, LogFormat, LogLevel, Logo, Mechanism, OAuth2, Relay, Smtp, TlsMode,
+    TlsVersion, load, load_text, load_with, reference, sample,
 };
 use tidings_core::{Lane, guard::Mode, retry::Rhythm};
 
@@ -206,7 +206,7 @@ enabled = false
     assert!(smtp.tls.ca_pem.is_some() && smtp.tls.client_identity.as_ref().unwrap().key_pem.reveal().contains("EC PRIVATE KEY"));
     let auth = smtp.auth.as_ref().unwrap();
     assert_eq!(
-        (auth.username.as_str(), auth.password.reveal(), auth.mechanism, auth.allow_cleartext),
+        (auth.username.as_str(), auth.password().unwrap().reveal(), auth.mechanism, auth.allow_cleartext),
         ("u", "geheim", Mechanism::Login, true)
     );
     assert_eq!(smtp.timeouts.connect, Duration::from_millis(500));
@@ -298,7 +298,7 @@ fn a_secret_file_loses_one_line_break_and_is_a_warning_if_others_can_read_it() {
     fs::write(&secret, "geheim\n").unwrap();
     let file = folder.path().join("tidings.toml");
     fs::write(&file, format!("{MINIMAL}auth = {{ username = \"u\", password_file = \"relay.password\" }}\n")).unwrap();
-    let password = |loaded: &Loaded| smtp(&loaded.settings.relays[0]).auth.as_ref().unwrap().password.reveal().to_owned();
+    let password = |loaded: &Loaded| smtp(&loaded.settings.relays[0]).auth.as_ref().unwrap().password().unwrap().reveal().to_owned();
     fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
     let tight = load(&file, &no_env).unwrap();
     assert_eq!((password(&tight).as_str(), warnings(&tight).as_str()), ("geheim", ""));
@@ -339,4 +339,39 @@ proptest! {
             prop_assert!(!problems.0.is_empty() && problems.to_string().lines().count() == problems.0.len(), "{problems}");
         }
     }
+}
+
+/// The token settings of a relay written like this.
+fn tokens(folder: &Path, oauth2: &str) -> OAuth2 {
+    let file = folder.join("tidings.toml");
+    fs::write(&file, format!("{MINIMAL}auth = {{ username = \"u\", oauth2 = {{ {oauth2} }} }}\n")).unwrap();
+    let loaded = load_with(&file, &|_| None, LoadOptions::default()).unwrap();
+    match &smtp(&loaded.settings.relays[0]).auth.as_ref().unwrap().credential {
+        Credential::OAuth2(tokens) => tokens.as_ref().clone(),
+        Credential::Password(_) => panic!("a password"),
+    }
+}
+
+#[test]
+fn a_provider_gives_what_is_not_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let microsoft = r#"provider = "microsoft", tenant = "contoso.com", client_id = "7", client_secret = "s""#;
+    let found = tokens(folder.path(), microsoft);
+    assert_eq!(found.token_url, "https://login.microsoftonline.com/contoso.com/oauth2/v2.0/token");
+    assert_eq!((found.scope.as_deref(), found.grant), (Some("https://outlook.office365.com/.default"), Grant::ClientCredentials));
+    assert!(matches!(&found.proof, ClientProof::SecretInBody(secret) if secret.reveal() == "s"));
+    assert_eq!(tokens(folder.path(), &format!("{microsoft}, scope = \"other\"")).scope.as_deref(), Some("other"));
+
+    let account = r#"{"client_email": "post@project.example", "private_key_id": "k1", "private_key": "-----BEGIN PRIVATE KEY-----"}"#;
+    fs::write(folder.path().join("account.json"), account).unwrap();
+    let found = tokens(folder.path(), r#"provider = "google", client_key_file = "account.json""#);
+    assert_eq!((found.token_url.as_str(), found.client_id.as_str()), ("https://oauth2.googleapis.com/token", "post@project.example"));
+    assert_eq!((found.scope.as_deref(), found.grant), (Some("https://mail.google.com/"), Grant::JwtBearer));
+    let ClientProof::Key(key) = &found.proof else { panic!("no key") };
+    assert_eq!((key.pem.reveal(), key.id.as_deref(), key.algorithm), ("-----BEGIN PRIVATE KEY-----", Some("k1"), None));
+
+    let generic = r#"token_url = "https://login.example.org/token", client_id = "7", client_secret = "s", client_auth = "basic""#;
+    let found = tokens(folder.path(), generic);
+    assert_eq!((found.scope, found.grant), (None, Grant::ClientCredentials));
+    assert!(matches!(found.proof, ClientProof::SecretByBasic(_)));
 }

@@ -41,7 +41,7 @@ server.json:4:9: MailSettings.Host: SecureSocketOption Auto may end unencrypted 
 fn the_published_agent_sample_loads_verbatim_without_its_braces() {
     let loaded = load("agent");
     let auth = smtp(&loaded).auth.as_ref().unwrap();
-    assert_eq!((smtp(&loaded).port, auth.username.as_str(), auth.password.reveal()), (993, "contosousercube", "secret"));
+    assert_eq!((smtp(&loaded).port, auth.username.as_str(), auth.password().unwrap().reveal()), (993, "contosousercube", "secret"));
     insta::assert_snapshot!(warnings(&loaded), @r#"
 agent.json:3:8: MailSettings.Host: SecureSocketOption Auto may end unencrypted if the server, or somebody in between, offers no TLS; StartTls and SslOnConnect never do
 agent.json:4:8: MailSettings.Port: 993 is the port of IMAP over TLS, which does not send mail; mail servers take letters on 25, 465 or 587

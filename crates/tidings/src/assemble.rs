@@ -18,6 +18,7 @@ use tidings_core::Clock;
 use tidings_delivery::{
     Postman, PostmanOptions, Secret,
     news::Newswire,
+    oauth::{ClientKey, ClientProof, Grant, KeyAlgorithm, TokenPlan},
     plan::{AuthMechanism, AuthPlan, BreakerPlan, Limits, RelayPlan, SmtpPlan, Timeouts, TlsMin, TlsMode, Way},
 };
 use tidings_intake::{Desk, DeskParts, Intake, RelayImprint};
@@ -264,16 +265,7 @@ fn smtp_plan(smtp: &sections::Smtp) -> SmtpPlan {
         sections::TlsMode::Starttls => TlsMode::StartTls,
         sections::TlsMode::Implicit => TlsMode::Implicit,
     };
-    let auth = smtp.auth.as_ref().map(|auth| {
-        let mechanism = match auth.mechanism {
-            sections::Mechanism::Auto => AuthMechanism::Auto,
-            sections::Mechanism::Plain => AuthMechanism::Plain,
-            sections::Mechanism::Login => AuthMechanism::Login,
-        };
-        AuthPlan::new(auth.username.clone(), Secret::new(auth.password.reveal()), &smtp.host, smtp.port, tls)
-            .mechanism(mechanism)
-            .allow_cleartext(auth.allow_cleartext)
-    });
+    let auth = smtp.auth.as_ref().map(|auth| auth_plan(auth, &smtp.host, smtp.port, tls));
     SmtpPlan {
         tls,
         ca_pem: smtp.tls.ca_pem.clone(),
@@ -286,6 +278,52 @@ fn smtp_plan(smtp: &sections::Smtp) -> SmtpPlan {
         helo: machine_name(),
         ..SmtpPlan::new(smtp.host.clone(), smtp.port)
     }
+}
+
+fn auth_plan(auth: &sections::Auth, host: &str, port: u16, tls: TlsMode) -> AuthPlan {
+    let user = auth.username.clone();
+    let plan = match &auth.credential {
+        sections::Credential::Password(password) => AuthPlan::new(user, Secret::new(password.reveal()), host, port, tls),
+        sections::Credential::OAuth2(tokens) => AuthPlan::with_tokens(user, token_plan(tokens), host, port, tls),
+    };
+    let mechanism = match auth.mechanism {
+        sections::Mechanism::Auto => AuthMechanism::Auto,
+        sections::Mechanism::ScramSha256Plus => AuthMechanism::ScramSha256Plus,
+        sections::Mechanism::ScramSha1Plus => AuthMechanism::ScramSha1Plus,
+        sections::Mechanism::ScramSha256 => AuthMechanism::ScramSha256,
+        sections::Mechanism::ScramSha1 => AuthMechanism::ScramSha1,
+        sections::Mechanism::CramMd5 => AuthMechanism::CramMd5,
+        sections::Mechanism::Plain => AuthMechanism::Plain,
+        sections::Mechanism::Login => AuthMechanism::Login,
+        sections::Mechanism::OAuthBearer => AuthMechanism::OAuthBearer,
+        sections::Mechanism::XOAuth2 => AuthMechanism::XOAuth2,
+    };
+    plan.mechanism(mechanism).allow_cleartext(auth.allow_cleartext)
+}
+
+fn token_plan(tokens: &sections::OAuth2) -> TokenPlan {
+    let proof = match &tokens.proof {
+        sections::ClientProof::SecretInBody(secret) => ClientProof::SecretInBody(Secret::new(secret.reveal())),
+        sections::ClientProof::SecretByBasic(secret) => ClientProof::SecretByBasic(Secret::new(secret.reveal())),
+        sections::ClientProof::Key(key) => ClientProof::Key(Box::new(ClientKey {
+            pem: Secret::new(key.pem.reveal()),
+            certificate_pem: key.certificate_pem.clone(),
+            id: key.id.clone(),
+            algorithm: match key.algorithm {
+                None => KeyAlgorithm::ByKey,
+                Some(sections::KeyAlgorithm::Rs256) => KeyAlgorithm::Rs256,
+                Some(sections::KeyAlgorithm::Ps256) => KeyAlgorithm::Ps256,
+                Some(sections::KeyAlgorithm::Es256) => KeyAlgorithm::Es256,
+            },
+        })),
+    };
+    let grant = match tokens.grant {
+        sections::Grant::ClientCredentials => Grant::ClientCredentials,
+        sections::Grant::JwtBearer => Grant::JwtBearer,
+    };
+    let plan = TokenPlan::new(tokens.token_url.clone(), tokens.client_id.clone(), proof).grant(grant);
+    let plan = if let Some(scope) = &tokens.scope { plan.scope(scope.clone()) } else { plan };
+    if let Some(pem) = &tokens.ca_pem { plan.ca_pem(pem.clone()) } else { plan }
 }
 
 /// This machine's name for EHLO (RFC 5321 §4.1.1.1), or `localhost` if it has none that fits.

@@ -1,7 +1,8 @@
 //! The part of `[[relay]]` that speaks to a mail server.
 
+use super::oauth2::{self, OAuth2};
 use crate::{
-    keys::{Section, Shape, key, later, preset},
+    keys::{Section, Shape, key, preset},
     load::{Loading, shown},
     read::Table,
     secret::{self, Secret},
@@ -16,14 +17,25 @@ pub(crate) static AUTH: Section = Section {
         preset(
             "mechanism",
             Shape::Choice(
-                &["auto", "plain", "login"],
-                &["scram-sha-256", "scram-sha-1", "cram-md5", "xoauth2", "oauthbearer", "ntlm", "gssapi"],
+                &[
+                    "auto",
+                    "scram-sha-256-plus",
+                    "scram-sha-1-plus",
+                    "scram-sha-256",
+                    "scram-sha-1",
+                    "cram-md5",
+                    "plain",
+                    "login",
+                    "oauthbearer",
+                    "xoauth2",
+                ],
+                &["ntlm", "gssapi"],
             ),
             "auto",
-            "How the password is sent; `auto` takes the best that is offered.",
+            "How password or token are shown; `auto` takes the strongest that is offered, in this order.",
         ),
-        preset("allow_cleartext", Shape::Flag, "false", "Whether the password may be sent without TLS."),
-        later("oauth2"),
+        preset("allow_cleartext", Shape::Flag, "false", "Whether the password or token may be sent readable without TLS."),
+        key("oauth2", Shape::Table(&oauth2::OAUTH2), "Access tokens in place of a password."),
     ],
 };
 
@@ -127,23 +139,87 @@ pub struct ClientIdentity {
 pub struct Auth {
     /// The account.
     pub username: String,
-    /// Its password.
-    pub password: Secret,
-    /// How the password is sent. Default: auto.
+    /// What proves it.
+    pub credential: Credential,
+    /// How that is shown. Default: auto.
     pub mechanism: Mechanism,
-    /// Whether the password may be sent without TLS. Default: false.
+    /// Whether it may be sent readable without TLS. Default: false.
     pub allow_cleartext: bool,
 }
 
-/// How a password is sent.
+impl Auth {
+    /// The password, if it is one that proves the account.
+    pub fn password(&self) -> Option<&Secret> {
+        match &self.credential {
+            Credential::Password(password) => Some(password),
+            Credential::OAuth2(_) => None,
+        }
+    }
+}
+
+/// What proves an account.
+#[derive(Debug, Clone)]
+pub enum Credential {
+    /// A password.
+    Password(Secret),
+    /// Access tokens.
+    OAuth2(Box<OAuth2>),
+}
+
+/// How a password or token is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mechanism {
-    /// The best that the server offers.
+    /// The strongest that the server offers.
     Auto,
+    /// SCRAM-SHA-256-PLUS (RFC 7677).
+    ScramSha256Plus,
+    /// SCRAM-SHA-1-PLUS (RFC 5802).
+    ScramSha1Plus,
+    /// SCRAM-SHA-256 (RFC 7677).
+    ScramSha256,
+    /// SCRAM-SHA-1 (RFC 5802).
+    ScramSha1,
+    /// CRAM-MD5 (RFC 2195).
+    CramMd5,
     /// PLAIN (RFC 4616).
     Plain,
     /// LOGIN.
     Login,
+    /// OAUTHBEARER (RFC 7628).
+    OAuthBearer,
+    /// XOAUTH2.
+    XOAuth2,
+}
+
+impl Mechanism {
+    const ALL: [(&str, Self); 10] = [
+        ("auto", Self::Auto),
+        ("scram-sha-256-plus", Self::ScramSha256Plus),
+        ("scram-sha-1-plus", Self::ScramSha1Plus),
+        ("scram-sha-256", Self::ScramSha256),
+        ("scram-sha-1", Self::ScramSha1),
+        ("cram-md5", Self::CramMd5),
+        ("plain", Self::Plain),
+        ("login", Self::Login),
+        ("oauthbearer", Self::OAuthBearer),
+        ("xoauth2", Self::XOAuth2),
+    ];
+
+    fn takes_token(self) -> bool {
+        matches!(self, Self::Auto | Self::OAuthBearer | Self::XOAuth2)
+    }
+
+    fn takes_password(self) -> bool {
+        !matches!(self, Self::OAuthBearer | Self::XOAuth2)
+    }
+
+    fn shows(self) -> bool {
+        matches!(self, Self::Auto | Self::Plain | Self::Login)
+    }
+
+    fn is_bound(self) -> bool {
+        matches!(self, Self::ScramSha256Plus | Self::ScramSha1Plus)
+    }
 }
 
 /// How long to wait for a mail server.
@@ -264,24 +340,39 @@ fn auth(loading: &Loading<'_>, table: &Table<'_>, mode: Option<TlsMode>) -> Opti
     }
     let password = secret::read(loading, table, "password");
     let has_password = ["password", "password_file", "password_env", "password_command"].iter().any(|way| table.has(way));
+    let has_tokens = table.has("oauth2");
     let allow_cleartext = table.flag("allow_cleartext");
-    if !table.has("username") && !table.has("oauth2") {
+    if !table.has("username") {
         loading.problem(table.at(), table.key("username"), "is missing; signing in needs an account");
     }
-    if table.has("username") && !has_password && !table.has("oauth2") {
+    if has_password && has_tokens {
+        loading.problem(table.place("oauth2"), table.key("oauth2"), "stands beside a password; write one of the two");
+    }
+    if table.has("username") && !has_password && !has_tokens {
         loading.warning(table.place("username"), table.key("username"), "stands without a password, so nobody signs in");
         return None;
     }
-    if mode == Some(TlsMode::None) && has_password && !allow_cleartext {
-        let message = "the password would travel in clear with tls = \"none\"; choose another tls, or set allow_cleartext = true";
+    let word = table.text("mechanism")?;
+    let mechanism = Mechanism::ALL.into_iter().find(|(name, _)| *name == word)?.1;
+    let told = |message: &str| loading.problem(table.place("mechanism"), table.key("mechanism"), message);
+    if has_tokens && !mechanism.takes_token() {
+        told("shows a password, and `oauth2` gives tokens; write \"auto\", \"oauthbearer\" or \"xoauth2\"");
+    } else if has_password && !mechanism.takes_password() {
+        told("shows a token, and there is a password; write `oauth2` in its place, or another mechanism");
+    } else if mode == Some(TlsMode::None) && mechanism.is_bound() {
+        told("is bound to an encrypted session, and there is none with tls = \"none\"");
+    }
+    if mode == Some(TlsMode::None) && !allow_cleartext && (has_tokens || has_password && mechanism.shows()) {
+        let what = if has_tokens { "the access token" } else { "the password" };
+        let message = format!("{what} would travel in clear with tls = \"none\"; choose another tls, or set allow_cleartext = true");
         loading.problem(table.place("username"), table.path(), message);
     }
-    let mechanism = match table.text("mechanism")? {
-        "plain" => Mechanism::Plain,
-        "login" => Mechanism::Login,
-        _ => Mechanism::Auto,
+    let credential = if has_tokens {
+        oauth2::build(loading, &table.table("oauth2")).map(|tokens| Credential::OAuth2(Box::new(tokens)))
+    } else {
+        password.map(Credential::Password)
     };
-    Some(Auth { username: table.owned("username")?, password: password?, mechanism, allow_cleartext })
+    Some(Auth { username: table.owned("username")?, credential: credential?, mechanism, allow_cleartext })
 }
 
 /// The deadlines of a relay, from its table.
