@@ -3,11 +3,15 @@
 //! Lifetimes run on the monotonic clock: a wall clock that jumps neither ends a token nor keeps it alive.
 
 use super::{
-    answer::Granted,
+    answer::{Granted, trouble},
     plan::TokenPlan,
     request::{self, Failed},
 };
-use crate::{courier::RelayTrouble, dice::Dice, secret::Secret};
+use crate::{
+    courier::{RelayTrouble, TroubleKind},
+    dice::Dice,
+    secret::Secret,
+};
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
@@ -163,6 +167,10 @@ impl Drop for Renewing {
     }
 }
 
+fn broken(desk: &Desk, what: &str) -> RelayTrouble {
+    trouble(TroubleKind::Unreachable, desk.plan.endpoint(), what)
+}
+
 impl Desk {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -186,8 +194,16 @@ impl Desk {
     /// Asks the endpoint, with the turn to do so, and keeps what it gives.
     async fn ask(self: &Arc<Self>) -> Result<Token, RelayTrouble> {
         let desk = Arc::clone(self);
-        let asked = tokio::task::spawn_blocking(move || desk.ask_blocking()).await;
-        let asked = asked.expect("asking does not panic, and a runtime that ends drops this first");
+        let (tell, told) = tokio::sync::oneshot::channel();
+        // A thread of its own and not the runtime's: nobody who stops this program waits for an endpoint that is slow.
+        let thread = std::thread::Builder::new().name("token".to_owned()).spawn(move || {
+            // Whoever asked may have gone meanwhile.
+            let _ = tell.send(desk.ask_blocking());
+        });
+        let asked = match thread {
+            Ok(_) => told.await.unwrap_or_else(|_| Err(broken(self, "asking broke off inside this program").into())),
+            Err(error) => Err(broken(self, &format!("cannot be asked: {error}")).into()),
+        };
         let now = Instant::now();
         let mut state = self.state();
         match asked {
@@ -214,5 +230,102 @@ impl Desk {
         let agent = agent.as_ref().map_err(|trouble| Failed::from(trouble.clone()))?;
         let now_s = self.clock.as_ref().map(|clock| clock.now().as_second());
         request::ask(&self.plan, agent, &self.user, now_s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oauth::ClientProof;
+    use tidings_testkit::issuer::{Behaviour, Issuer};
+
+    fn desk(issuer: &Issuer) -> TokenDesk {
+        let plan = TokenPlan::new(issuer.token_url(), "tidings", ClientProof::SecretInBody(Secret::new("secret")));
+        TokenDesk::open(plan, "post".to_owned(), Duration::from_secs(20), None)
+    }
+
+    fn issuer() -> Issuer {
+        Issuer::builder().client("tidings", "secret").start()
+    }
+
+    async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !holds() {
+            assert!(Instant::now() < deadline, "not within 20 s: {what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn change(desk: &TokenDesk, change: impl FnOnce(&mut Held)) {
+        change(desk.0.state().held.as_mut().expect("a token is held"));
+    }
+
+    #[tokio::test]
+    async fn renewal_falls_due_at_four_fifths_of_the_life_give_or_take_a_tenth() {
+        let issuer = issuer();
+        let mut seen = Vec::new();
+        for _ in 0..20 {
+            let (desk, before) = (desk(&issuer), Instant::now());
+            desk.token().await.unwrap();
+            let after = Instant::now();
+            let state = desk.0.state();
+            let held = state.held.as_ref().unwrap();
+            let least = before + Duration::from_hours(1).mul_f64(0.72);
+            assert!(held.renew_at >= least && held.renew_at <= after + Duration::from_hours(1).mul_f64(0.88));
+            assert!(held.ends_at <= after + Duration::from_secs(3595));
+            seen.push(held.renew_at - least);
+        }
+        assert!(seen.iter().max().unwrap().saturating_sub(*seen.iter().min().unwrap()) > Duration::from_secs(60), "no jitter: {seen:?}");
+    }
+
+    #[tokio::test]
+    async fn a_renewal_keeps_nobody_waiting_and_happens_once() {
+        let issuer = issuer();
+        let desk = desk(&issuer);
+        let (first, fresh) = desk.token().await.unwrap();
+        assert!(fresh);
+        issuer.behave(Behaviour::Slow(Duration::from_mins(1)));
+        change(&desk, |held| held.renew_at = Instant::now());
+        for _ in 0..5 {
+            let (token, fresh) = desk.token().await.unwrap();
+            assert!(!fresh && token.serial == first.serial);
+        }
+        until("the endpoint to be asked", || issuer.count() == 2).await;
+        assert_eq!(desk.token().await.unwrap().0.serial, first.serial, "the held one serves while the endpoint takes its time");
+        assert_eq!(issuer.count(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_renewal_replaces_the_token() {
+        let issuer = issuer();
+        let desk = desk(&issuer);
+        let (first, _) = desk.token().await.unwrap();
+        change(&desk, |held| held.renew_at = Instant::now());
+        desk.token().await.unwrap();
+        until("the new token", || desk.held().is_some_and(|token| token.serial > first.serial)).await;
+        assert_eq!((issuer.count(), desk.token().await.unwrap().1), (2, false));
+        assert!(desk.refused(&first), "a token that is no longer the present one costs nothing");
+        assert!(desk.held().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_held_token_is_used_to_its_end_while_the_endpoint_is_down() {
+        let issuer = issuer();
+        let desk = desk(&issuer);
+        let (first, _) = desk.token().await.unwrap();
+        issuer.behave(Behaviour::Says { status: 503, headers: Vec::new(), body: String::new() });
+        change(&desk, |held| held.renew_at = Instant::now());
+        desk.token().await.unwrap();
+        until("the renewal to fail", || issuer.count() == 2 && !desk.0.state().renewing).await;
+        for _ in 0..5 {
+            assert_eq!(desk.token().await.unwrap().0.serial, first.serial);
+        }
+        assert_eq!(issuer.count(), 2, "the next renewal has its time");
+        change(&desk, |held| held.ends_at = Instant::now());
+        let trouble = desk.token().await.unwrap_err();
+        assert!(trouble.kind == TroubleKind::Unreachable && trouble.what.contains("HTTP 503"), "{trouble}");
+        issuer.behave(Behaviour::Good);
+        let (second, fresh) = desk.token().await.unwrap();
+        assert!(fresh && second.serial > first.serial);
     }
 }

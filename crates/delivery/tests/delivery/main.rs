@@ -11,3 +11,5 @@ mod refusals;
 mod scripts;
 mod secure;
 mod sessions;
+mod sign_in;
+mod tokens;

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 /// Plays each script to one connection, in order; gives what the clients said.
-async fn server(scripts: Vec<String>) -> (SmtpPlan, JoinHandle<Vec<Vec<String>>>) {
+pub(crate) async fn server(scripts: Vec<String>) -> (SmtpPlan, JoinHandle<Vec<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let plan = plan(listener.local_addr().unwrap());
     let playing = tokio::spawn(async move {
