@@ -10,7 +10,7 @@ use crate::{
     problem::{Problem, Source, did_you_mean},
     read::Table,
     secret::Secret,
-    sections::{Auth, Courier, Credential, Mechanism, Smtp, TlsMode, safety::domain, smtp as smtp_parts},
+    sections::{Auth, Courier, Credential, Mechanism, Smtp, TlsMode, relay::pickup, safety::domain, smtp as smtp_parts},
 };
 use std::path::{Path, PathBuf};
 use tidings_core::{Address, guard::Mode};
@@ -268,7 +268,7 @@ impl<'a> Mail<'a> {
                 self.told(&self.place(), "UseSpecifiedPickupDirectory needs PickupDirectory");
                 return None;
             };
-            return Some(self.pickup(table, &directory));
+            return self.pickup(table, &directory);
         }
         if let Some(directory) = directory {
             self.warned(&directory.place, "has no effect while UseSpecifiedPickupDirectory is not true");
@@ -278,14 +278,14 @@ impl<'a> Mail<'a> {
             return None;
         };
         if is_folder(&host.text) {
-            return Some(self.pickup(table, &host));
+            return self.pickup(table, &host);
         }
         self.smtp(table, &host).map(|smtp| Courier::Smtp(Box::new(smtp)))
     }
 
-    fn pickup(&self, table: &Table<'_>, directory: &Found) -> Courier {
+    fn pickup(&self, table: &Table<'_>, directory: &Found) -> Option<Courier> {
         for (name, at) in table.written() {
-            if matches!(name, "ca_file" | "client_cert_file" | "client_key_file" | "tls_min" | "timeouts" | "auth") {
+            if matches!(name, "ca_file" | "client_cert_file" | "client_key_file" | "tls_min" | "timeouts" | "auth" | "preset" | "replies") {
                 self.loading.problem(at, table.key(name), "belongs to relays that speak SMTP; `appsettings` names a pickup directory");
             }
         }
@@ -294,7 +294,7 @@ impl<'a> Mail<'a> {
         if let Some(fault) = self.loading.folder_fault(&folder) {
             self.told(&directory.place, fault);
         }
-        Courier::Pickup { folder, x_headers: table.flag("x_headers") }
+        pickup(self.loading, table, folder).map(Courier::Pickup)
     }
 
     fn smtp(&self, table: &Table<'_>, found: &Found) -> Option<Smtp> {
@@ -302,12 +302,10 @@ impl<'a> Mail<'a> {
         let host = smtp_parts::host(&found.text, &warn).map_err(|message| self.told(&found.place, message)).ok();
         let mode = self.tls_mode();
         let port = self.port(mode);
-        if table.has("x_headers") {
-            self.loading.problem(
-                table.place("x_headers"),
-                table.key("x_headers"),
-                "belongs to pickup directories; `appsettings` names a mail server",
-            );
+        for (name, at) in table.written() {
+            if matches!(name, "x_headers" | "replay" | "drain_within" | "max_waiting" | "min_free") {
+                self.loading.problem(at, table.key(name), "belongs to pickup directories; `appsettings` names a mail server");
+            }
         }
         let tls = smtp_parts::tls(self.loading, table, Some(mode));
         let auth = self.auth(table, mode);

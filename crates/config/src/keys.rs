@@ -51,6 +51,10 @@ pub(crate) enum Shape {
     Choice(&'static [&'static str], &'static [&'static str]),
     Texts,
     Durations,
+    /// Codes of SMTP refusals: a number, or a text such as `5xx`.
+    ReplyCodes,
+    /// Enhanced codes of refusals (RFC 3463).
+    EnhancedCodes,
     /// A secret: stands for the key itself and its twins `…_file`, `…_env` and `…_command`.
     Secret,
     Table(&'static Section),
@@ -108,6 +112,8 @@ impl Shape {
             Self::Choice(..) => "a word in quotation marks",
             Self::Texts => "a list of texts such as [\"a\", \"b\"]",
             Self::Durations => "a list of durations such as [\"1m\", \"5m\"]",
+            Self::ReplyCodes => "a code such as 554, \"5xx\" or \"450-459\"",
+            Self::EnhancedCodes => "an enhanced code such as \"5.7.1\" or \"5.7.*\"",
             Self::Table(_) => "a table",
             Self::Tables(_) => "a list of tables, each under a [[heading]]",
             Self::Later => "left out",
@@ -142,6 +148,8 @@ impl Shape {
                 .err()
                 .map(|_| format!("`{shown}` is not a time zone such as \"Europe/Berlin\" or \"UTC\" (IANA)")),
             Self::Lane => text.parse::<Lane>().err().map(|e| e.to_string()),
+            Self::ReplyCodes => crate::sections::replies::codes(text).err(),
+            Self::EnhancedCodes => crate::sections::replies::enhanced(text).err(),
             Self::Cron => text.parse::<Cron>().err().map(|e| e.to_string()),
             Self::Choice(words, later) => {
                 if words.contains(&text) {

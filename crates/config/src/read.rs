@@ -52,6 +52,11 @@ fn check_value(loading: &Loading<'_>, node: &Node, shape: &Shape, path: &str) {
                 wrong(format!("{} is not a port (1–65535)", number.map_or_else(|| "this number".to_owned(), |n| n.to_string())));
             }
         }
+        (Shape::ReplyCodes, Value::Integer(number)) => {
+            if !number.is_some_and(|n| (400..=599).contains(&n)) {
+                wrong(format!("{} is no code of a refusal (400–599)", number.map_or_else(|| "this number".to_owned(), |n| n.to_string())));
+            }
+        }
         (Shape::Duration, Value::Integer(Some(number))) => wrong(crate::error::UnitError::NoUnit(number.to_string()).to_string()),
         (Shape::Texts | Shape::Durations, Value::List(list)) => {
             let inner = if matches!(shape, Shape::Texts) { &Shape::Text } else { &Shape::Duration };

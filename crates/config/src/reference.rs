@@ -79,6 +79,8 @@ fn value(shape: &Shape) -> String {
         Shape::Texts => "list of texts".to_owned(),
         Shape::Durations => "list of durations".to_owned(),
         Shape::Secret => "secret".to_owned(),
+        Shape::ReplyCodes => "`554`, `\"5xx\"` or `\"450-459\"`".to_owned(),
+        Shape::EnhancedCodes => "`\"5.7.1\"`, `\"5.7.*\"` or `\"4.7.500-699\"`".to_owned(),
         Shape::Table(_) | Shape::Tables(_) | Shape::Later => String::new(),
     }
 }

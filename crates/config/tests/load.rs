@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use std::{fs, path::Path, time::Duration};
 use tidings_config::{
-    ClientProof, Courier, Credential, Grant, LoadOptions, Loaded, LogFormat, LogLevel, Logo, Mechanism, OAuth2, Relay, Smtp, TlsMode,
-    TlsVersion, load, load_text, load_with, reference, sample,
+    ClientProof, Courier, Credential, Grant, LoadOptions, Loaded, LogFormat, LogLevel, Logo, Mechanism, OAuth2, Relay, ReplyMeaning,
+    ReplyRule, Smtp, TlsMode, TlsVersion, load, load_text, load_with, reference, sample,
 };
 use tidings_core::{Lane, guard::Mode, retry::Rhythm};
 
@@ -147,7 +147,7 @@ from_name = "Team"
 reply_to = "b@example.org"
 envelope_from = "bounces@example.org"
 auth = { username = "u", password_command = "printf 'ge%s' heim", mechanism = "login", allow_cleartext = true }
-limits = { sessions = 3, messages_per_session = 7 }
+limits = { sessions = 3, messages_per_session = 7, per_hour = 900 }
 retry = { delays = ["1m", "1h30m"], give_up_after = "2d" }
 timeouts = { connect = "500ms", command = "1s", final_dot = "2m" }
 next = "drop"
@@ -199,7 +199,7 @@ enabled = false
     let main = &settings.relays[0];
     assert_eq!(main.envelope_from.as_str(), "bounces@example.org");
     assert_eq!((main.from_name.as_deref(), main.next.as_deref()), (Some("Team"), Some("drop")));
-    assert_eq!((main.limits.sessions, main.limits.messages_per_session), (3, 7));
+    assert_eq!((main.limits.sessions, main.limits.messages_per_session, main.limits.per_hour), (3, 7, Some(900)));
     assert!(matches!(&main.retry.rhythm, Rhythm::Delays(delays) if delays[1] == Duration::from_mins(90)));
     let smtp = smtp(main);
     assert_eq!((smtp.port, smtp.tls.mode, smtp.tls.min_version), (2525, TlsMode::Implicit, TlsVersion::V1_3));
@@ -211,7 +211,7 @@ enabled = false
     );
     assert_eq!(smtp.timeouts.connect, Duration::from_millis(500));
     assert!(
-        matches!(&settings.relays[1].courier, Courier::Pickup { folder: drop, x_headers: false } if *drop == folder.path().join("pickup"))
+        matches!(&settings.relays[1].courier, Courier::Pickup(pickup) if !pickup.x_headers && pickup.folder == folder.path().join("pickup"))
     );
     assert!(matches!(settings.relays[1].retry.rhythm, Rhythm::Cron(_)));
     assert!(matches!(&settings.relays[2].courier, Courier::File { path } if *path == folder.path().join("out.mbox")));
@@ -374,4 +374,51 @@ fn a_provider_gives_what_is_not_written() {
     let found = tokens(folder.path(), generic);
     assert_eq!((found.scope, found.grant), (None, Grant::ClientCredentials));
     assert!(matches!(found.proof, ClientProof::SecretByBasic(_)));
+}
+
+#[test]
+fn a_preset_holds_where_nothing_is_written_and_what_is_written_holds_before_it() {
+    let load =
+        |text: &str| load_text(text, Path::new("tidings.toml"), &|_| None, LoadOptions::default()).unwrap().settings.relays.remove(0);
+    let exchange = load("[[relay]]\nname = \"a\"\npreset = \"exchange-online\"\nfrom = \"a@example.org\"\n");
+    let way = smtp(&exchange);
+    assert_eq!((way.host.as_str(), way.port, way.tls.mode), ("smtp.office365.com", 587, TlsMode::Starttls));
+    let limits = exchange.limits;
+    assert_eq!((limits.sessions, limits.per_minute, limits.per_hour, limits.per_day), (3, Some(30), None, Some(10_000)));
+    assert_eq!(exchange.preset.as_deref(), Some("exchange-online"));
+
+    let own = load(
+        "[[relay]]\nname = \"a\"\npreset = \"exchange-online\"\nfrom = \"a@example.org\"\nhost = \"contoso.mail.protection.outlook.com\"\nport = 25\n\
+         limits = { sessions = 9, per_minute = 0, per_day = 7, sessions_per_minute = 4 }\n",
+    );
+    assert_eq!(
+        (smtp(&own).host.as_str(), smtp(&own).port, smtp(&own).tls.mode),
+        ("contoso.mail.protection.outlook.com", 25, TlsMode::Starttls)
+    );
+    let limits = own.limits;
+    assert_eq!((limits.sessions, limits.per_minute, limits.per_day, limits.sessions_per_minute), (9, None, Some(7), Some(4)));
+
+    let implicit = load("[[relay]]\nname = \"a\"\npreset = \"google-workspace-relay\"\ntls = \"implicit\"\nfrom = \"a@example.org\"\n");
+    assert_eq!((smtp(&implicit).port, implicit.limits.per_day), (465, Some(10_000)), "the port follows the encryption that is written");
+    let plain = load(MINIMAL);
+    assert_eq!((plain.limits.per_minute, plain.limits.per_day, plain.preset), (None, None, None));
+}
+
+#[test]
+fn rows_of_the_reply_table_are_read_in_order() {
+    let text = format!(
+        "{MINIMAL}[[relay.replies]]\nstage = \"rcpt\"\ncode = 550\nenhanced = \"5.7.*\"\ntext = \"Daily\"\nmeans = \"quota\"\nhint = \"wait\"\n\
+         [[relay.replies]]\ncode = \"5xx\"\nmeans = \"retry\"\n"
+    );
+    let replies = load_text(&text, Path::new("tidings.toml"), &|_| None, LoadOptions::default()).unwrap().settings.relays.remove(0).replies;
+    let first = ReplyRule {
+        stage: Some(tidings_core::outbox::Stage::Rcpt),
+        codes: (550, 550),
+        enhanced: Some(((5, 7), (0, 999))),
+        text: Some("Daily".to_owned()),
+        means: ReplyMeaning::Quota,
+        hint: Some("wait".to_owned()),
+    };
+    let second = ReplyRule { stage: None, codes: (500, 599), enhanced: None, text: None, means: ReplyMeaning::Retry, hint: None };
+    assert_eq!(replies, [first, second]);
 }

@@ -52,7 +52,7 @@ agent.json:4:8: MailSettings.Port: 993 is the port of IMAP over TLS, which does 
 fn the_published_pickup_sample_loads_verbatim_with_its_trailing_comma() {
     let loaded = load("pickup");
     assert!(
-        matches!(&loaded.settings.relays[0].courier, Courier::Pickup { folder, x_headers: true } if folder == Path::new("C:/Temp/identitymanagerContosoPickup"))
+        matches!(&loaded.settings.relays[0].courier, Courier::Pickup(pickup) if pickup.x_headers && pickup.folder == Path::new("C:/Temp/identitymanagerContosoPickup"))
     );
     assert_eq!(warnings(&loaded), "");
 }
@@ -103,7 +103,7 @@ fn the_environment_comes_before_the_file() {
     assert_eq!((smtp(&loaded).host.as_str(), smtp(&loaded).port, smtp(&loaded).tls.mode), ("other.contoso.com", 465, TlsMode::Implicit));
     let folder_in_host = load_with_env("server", "", &|name| (name == "MailSettings__Host").then(|| "../Mails".to_owned()));
     assert!(
-        matches!(&folder_in_host.settings.relays[0].courier, Courier::Pickup { folder, .. } if folder.ends_with("tests/netwrix/../Mails"))
+        matches!(&folder_in_host.settings.relays[0].courier, Courier::Pickup(pickup) if pickup.folder.ends_with("tests/netwrix/../Mails"))
     );
 }
 

@@ -297,7 +297,7 @@ impl Bench {
             return;
         }
         let from = flight.sender.as_ref().map_or_else(|| "<>".to_owned(), ToString::to_string);
-        let masked = flight.sender.as_ref().map_or_else(|| "<>".to_owned(), |sender| sender.masked().to_string());
+        let masked = flight.sender.as_ref().map_or_else(|| "<>".to_owned(), Address::masked);
         {
             let mut s = self.shelves();
             if s.refused_senders.len() >= MOST || !s.refused_senders.insert(from.clone()) {
@@ -380,7 +380,7 @@ fn flight(lease: &Lease) -> Flight {
 pub(crate) fn replies_of(plan: &RelayPlan) -> ReplyTable {
     match &plan.way {
         Way::Smtp(smtp) => ReplyTable { own: smtp.replies.clone() },
-        Way::Pickup { .. } | Way::File { .. } => ReplyTable::default(),
+        Way::Pickup(_) | Way::File { .. } => ReplyTable::default(),
     }
 }
 

@@ -97,7 +97,7 @@ async fn session(plan: &RelayPlan, clock: &Arc<dyn Clock>, load: Option<Load>) -
     let mut source = Single { load, outcome: None };
     let (end, dialogue) = match &plan.way {
         Way::Smtp(smtp) => SmtpCourier::new(smtp.clone(), plan.limits, plan.timeouts).with_clock(clock).recorded(&mut source).await,
-        Way::Pickup { .. } | Way::File { .. } => {
+        Way::Pickup(_) | Way::File { .. } => {
             let end = courier_for(plan, clock).session(&mut source).await;
             let line = match (&end, &source.outcome) {
                 (SessionEnd::Trouble(trouble), _) => trouble.sentence(),

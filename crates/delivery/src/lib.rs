@@ -10,6 +10,7 @@ mod budget;
 pub mod courier;
 mod dice;
 mod direct;
+mod drain;
 pub mod error;
 pub mod file;
 mod gauges;

@@ -6,6 +6,7 @@
 
 use crate::{
     courier::{Courier, Load, RelayTrouble, SessionEnd, Source, TroubleKind},
+    plan::PickupPlan,
     smtp::whole_lines,
 };
 use async_trait::async_trait;
@@ -13,50 +14,98 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
 };
 use tidings_core::{
     Id,
-    outbox::{Outcome, Stage},
+    outbox::{Outcome, Refusal, Stage},
 };
 
 /// Letters that share one flush of the folder.
 const BATCH: usize = 32;
+/// Exchange refuses longer headers.
+const LONGEST_HEADER: usize = 64 * 1024;
 /// The extension under which a letter is composed; mail servers poll `eml` and use `tmp` themselves.
-const COMPOSING: &str = "tidings-part";
+pub(crate) const COMPOSING: &str = "tidings-part";
 
 /// Puts letters into a pickup directory.
 pub struct PickupCourier {
-    folder: Arc<Path>,
-    x_headers: bool,
+    plan: Arc<PickupPlan>,
+    /// How many files wait in the folder at most: the last count and what was written since. Unknown at first.
+    waiting: Mutex<Option<u64>>,
 }
 
 impl PickupCourier {
-    /// A courier for `folder`; with `x_headers` the envelope stands in front of each letter (IIS, Exchange Replay).
-    pub fn new(folder: PathBuf, x_headers: bool) -> Self {
-        Self { folder: folder.into(), x_headers }
+    /// A courier for this directory.
+    pub fn new(plan: PickupPlan) -> Self {
+        Self { plan: Arc::new(plan), waiting: Mutex::new(None) }
+    }
+
+    /// Reserves room for up to [`BATCH`] files. The folder is counted only when what is known of it leaves no room.
+    async fn reserve(&self) -> Result<usize, RelayTrouble> {
+        let most = self.plan.max_waiting;
+        if most == 0 {
+            return Ok(BATCH);
+        }
+        let take = |waiting: &mut Option<u64>| {
+            let known = waiting.as_mut()?;
+            let room = most.saturating_sub(*known).min(BATCH as u64);
+            *known += room;
+            usize::try_from(room).ok().filter(|room| *room > 0)
+        };
+        let known = take(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(room) = known {
+            return Ok(room);
+        }
+        let plan = Arc::clone(&self.plan);
+        let counted = blocking(move || count(&plan.folder)).await?;
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        *waiting = Some(counted);
+        take(&mut waiting).ok_or_else(|| {
+            let what = format!("{counted} files wait in {} and are not collected", self.plan.folder.display());
+            RelayTrouble::new(TroubleKind::Busy, Stage::Write, what).hint("see whether the mail server that empties it runs")
+        })
+    }
+
+    /// Gives back what was reserved and not used.
+    fn release(&self, unused: usize) {
+        if let Some(known) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            *known = known.saturating_sub(unused as u64);
+        }
     }
 }
 
 #[async_trait]
 impl Courier for PickupCourier {
     async fn session(&self, source: &mut dyn Source) -> SessionEnd {
-        let folder = Arc::clone(&self.folder);
-        if let Err(trouble) = blocking(move || probe(&folder)).await {
+        let plan = Arc::clone(&self.plan);
+        if let Err(trouble) = blocking(move || probe(&plan)).await {
             return SessionEnd::Trouble(trouble);
+        }
+        match self.reserve().await {
+            Ok(room) => self.release(room),
+            Err(trouble) => return SessionEnd::Trouble(trouble),
         }
         source.opened();
         while let Some(first) = source.next().await {
+            let room = match self.reserve().await {
+                Ok(room) => room,
+                Err(trouble) => {
+                    source.report(first.item, Outcome::Returned { what: format!("not handed over: {trouble}") });
+                    return SessionEnd::Trouble(trouble);
+                }
+            };
             let mut batch = vec![first];
-            while batch.len() < BATCH
+            while batch.len() < room
                 && let Some(load) = source.try_next()
             {
                 batch.push(load);
             }
+            self.release(room - batch.len());
             let items: Vec<Id> = batch.iter().map(|load| load.item).collect();
-            let (folder, x_headers) = (Arc::clone(&self.folder), self.x_headers);
-            match blocking(move || hand_over(&folder, x_headers, &batch)).await {
+            let plan = Arc::clone(&self.plan);
+            match blocking(move || hand_over(&plan, &batch)).await {
                 Ok(outcomes) => items.into_iter().zip(outcomes).for_each(|(item, outcome)| source.report(item, outcome)),
                 Err(trouble) => {
                     for item in items {
@@ -93,10 +142,34 @@ pub(crate) fn folder_trouble(path: &Path, error: &io::Error) -> RelayTrouble {
 }
 
 /// Whether a file can be made in the folder; the permission bits alone do not tell.
-fn probe(folder: &Path) -> Result<(), RelayTrouble> {
+fn probe(plan: &PickupPlan) -> Result<(), RelayTrouble> {
+    let folder = &plan.folder;
     let path = folder.join(format!("probe-{}.{COMPOSING}", std::process::id()));
     let made = create(&path).and_then(|_| fs::remove_file(&path));
-    made.or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(folder_trouble(folder, &error)) })
+    made.or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(folder_trouble(folder, &error)) })?;
+    room_on_disk(plan)
+}
+
+/// A disk that is nearly full is left to the mail server, which needs room for its own work on what lies there.
+fn room_on_disk(plan: &PickupPlan) -> Result<(), RelayTrouble> {
+    let disk = rustix::fs::statvfs(&plan.folder).map_err(|errno| folder_trouble(&plan.folder, &errno.into()))?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    if free >= plan.min_free {
+        return Ok(());
+    }
+    let what = format!("{}: {free} bytes are free on its disk, and {} must be", plan.folder.display(), plan.min_free);
+    Err(RelayTrouble::new(TroubleKind::Folder, Stage::Write, what).hint("the disk is nearly full; letters wait until there is room"))
+}
+
+/// How many letters wait in a folder.
+fn count(folder: &Path) -> Result<u64, RelayTrouble> {
+    let trouble = |error: io::Error| folder_trouble(folder, &error);
+    let mut waiting = 0;
+    for entry in fs::read_dir(folder).map_err(trouble)? {
+        let name = entry.map_err(trouble)?.file_name();
+        waiting += u64::from(Path::new(&name).extension().is_some_and(|end| end.eq_ignore_ascii_case("eml")));
+    }
+    Ok(waiting)
 }
 
 fn create(path: &Path) -> io::Result<File> {
@@ -104,8 +177,10 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 /// Hands a batch over: all durable, or trouble; after trouble the ones already there are recognised by the next attempt.
-fn hand_over(folder: &Path, x_headers: bool, batch: &[Load]) -> Result<Vec<Outcome>, RelayTrouble> {
+fn hand_over(plan: &PickupPlan, batch: &[Load]) -> Result<Vec<Outcome>, RelayTrouble> {
+    let folder = plan.folder.as_path();
     let trouble = |error: io::Error| folder_trouble(folder, &error);
+    room_on_disk(plan)?;
     let mut outcomes = Vec::with_capacity(batch.len());
     let mut text = Vec::new();
     let mut composed = Vec::new();
@@ -115,7 +190,11 @@ fn hand_over(folder: &Path, x_headers: bool, batch: &[Load]) -> Result<Vec<Outco
             continue;
         }
         text.clear();
-        compose(load, x_headers, &mut text);
+        compose(load, plan, &mut text);
+        if let Some(fault) = unfit(&text, plan.x_headers) {
+            outcomes.push(Outcome::Refused(Refusal::Permanent { stage: Stage::Write, reply: fault }));
+            continue;
+        }
         let part = folder.join(format!("{}.{COMPOSING}", load.item));
         let mut file = create(&part).map_err(trouble)?;
         if let Err(error) = file.write_all(&text).and_then(|()| file.sync_data()) {
@@ -127,11 +206,38 @@ fn hand_over(folder: &Path, x_headers: bool, batch: &[Load]) -> Result<Vec<Outco
         composed.push((part, folder.join(&name)));
         outcomes.push(Outcome::Sent { reply: name });
     }
+    if composed.is_empty() {
+        return Ok(outcomes);
+    }
     for (part, name) in composed {
         rename_without_overwriting(&part, &name).map_err(trouble)?;
     }
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(trouble)?;
     Ok(outcomes)
+}
+
+/// What a mail server would not take from its folder, and would leave there as `.bad`. Exchange: headers of 64 KiB at most; without an envelope of their own,
+/// From or Sender, and a Sender where From names several.
+fn unfit(text: &[u8], x_headers: bool) -> Option<String> {
+    let header = text.windows(4).position(|end| end == b"\r\n\r\n").unwrap_or(text.len());
+    if header > LONGEST_HEADER {
+        return Some(format!("the header is {header} bytes long, and mail servers take {LONGEST_HEADER} from a folder"));
+    }
+    if x_headers {
+        return None;
+    }
+    let (fields, _) = split(text);
+    let named = |wanted: &str| {
+        let of = |field: &&[u8]| {
+            field.split(|b| *b == b':').next().is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()))
+        };
+        fields.iter().find(|field| of(field)).map_or(0, |field| field.split(|b| *b == b'@').count() - 1)
+    };
+    match (named("from"), named("sender")) {
+        (0, 0) => Some("the letter has neither From nor Sender, and the mail server would not know whom it is from".to_owned()),
+        (2.., 0) => Some("the letter has several From addresses and no Sender".to_owned()),
+        _ => None,
+    }
 }
 
 /// The file under which an earlier attempt stands, as we or the mail server call it.
@@ -158,11 +264,10 @@ fn rename_without_overwriting(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// The file's content: lines whole, the envelope in front or in the headers.
-fn compose(load: &Load, x_headers: bool, out: &mut Vec<u8>) {
+fn compose(load: &Load, plan: &PickupPlan, out: &mut Vec<u8>) {
     let to = load.to.address().as_str();
-    if x_headers {
-        let sender = load.sender.as_ref().map_or("<>", |sender| sender.as_str());
-        out.extend_from_slice(format!("X-Sender: {sender}\r\nX-Receiver: {to}\r\n").as_bytes());
+    if plan.x_headers {
+        envelope(load, plan.replay, out);
         whole_lines(&load.bytes, out);
     } else if addressed_only_to(&load.bytes, to) {
         whole_lines(&load.bytes, out);
@@ -175,6 +280,32 @@ fn compose(load: &Load, x_headers: bool, out: &mut Vec<u8>) {
         }
         whole_lines(body, out);
     }
+}
+
+/// The envelope as headers, first of all. What Exchange Replay understands beyond the addresses are the parameters of RFC 3461 with our own name for the
+/// letter, so that a report of failure can be matched.
+fn envelope(load: &Load, replay: bool, out: &mut Vec<u8>) {
+    let to = load.to.address().as_str();
+    let sender = load.sender.as_ref().map_or("<>", |sender| sender.as_str());
+    let fields = if replay {
+        let sender = sender.trim_start_matches('<').trim_end_matches('>');
+        let body = if load.eight_bit { "8bitmime" } else { "7bit" };
+        format!(
+            "X-Sender: <{sender}> BODY={body} RET=HDRS ENVID={}\r\nX-Receiver: <{to}> NOTIFY=FAILURE,DELAY ORcpt={}\r\nX-CreatedBy: Tidings\r\n",
+            load.item,
+            xtext(to)
+        )
+    } else {
+        format!("X-Sender: {sender}\r\nX-Receiver: {to}\r\n")
+    };
+    out.extend_from_slice(fields.as_bytes());
+}
+
+/// RFC 3461 §4: `+`, `=` and what is not printable ASCII as `+XX`.
+fn xtext(text: &str) -> String {
+    text.bytes()
+        .map(|b| if matches!(b, b'!'..=b'~') && b != b'+' && b != b'=' { char::from(b).to_string() } else { format!("+{b:02X}") })
+        .collect()
 }
 
 /// Header fields with their folded lines, and the rest from the empty line on.
@@ -232,8 +363,51 @@ mod tests {
 
     fn composed(to: &str, bytes: &str, x_headers: bool) -> String {
         let mut out = Vec::new();
-        compose(&load(to, bytes), x_headers, &mut out);
+        compose(&load(to, bytes), &PickupPlan { x_headers, ..PickupPlan::new("/") }, &mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    fn plan(folder: &Path) -> PickupPlan {
+        PickupPlan { min_free: 0, ..PickupPlan::new(folder) }
+    }
+
+    #[test]
+    fn replay_says_how_to_report_failures() {
+        let mut out = Vec::new();
+        compose(&load("a+b@example.org", "Subject: x\r\n\r\nbé\r\n"), &PickupPlan { replay: true, ..PickupPlan::new("/") }, &mut out);
+        let id = Id::from_number(77);
+        let envelope = format!(
+            "X-Sender: <from@example.org> BODY=8bitmime RET=HDRS ENVID={id}\r\nX-Receiver: <a+b@example.org> NOTIFY=FAILURE,DELAY ORcpt=a+2Bb@example.org\r\nX-CreatedBy: Tidings\r\nSubject: x\r\n"
+        );
+        assert!(String::from_utf8_lossy(&out).starts_with(&envelope), "{}", String::from_utf8_lossy(&out));
+    }
+
+    #[test]
+    fn what_a_mail_server_would_leave_as_bad_fails_by_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let pickup = PickupPlan { x_headers: false, ..plan(folder.path()) };
+        let long = format!("From: f@example.org\r\nTo: ada@example.org\r\nX-Long: {}\r\n\r\nx\r\n", "y".repeat(LONGEST_HEADER));
+        for (bytes, words) in [
+            (long.as_str(), "the header is"),
+            ("To: ada@example.org\r\n\r\nx\r\n", "neither From nor Sender"),
+            ("From: a@example.org, b@example.org\r\nTo: ada@example.org\r\n\r\nx\r\n", "no Sender"),
+        ] {
+            let outcomes = hand_over(&pickup, &[load("ada@example.org", bytes)]).unwrap();
+            assert!(
+                matches!(&outcomes[0], Outcome::Refused(Refusal::Permanent { reply, .. }) if reply.contains(words)),
+                "{words}: {outcomes:?}"
+            );
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        let good = "From: a@example.org\r\nTo: ada@example.org\r\n\r\nx\r\n";
+        assert!(matches!(&hand_over(&pickup, &[load("ada@example.org", good)]).unwrap()[0], Outcome::Sent { .. }));
+    }
+
+    #[test]
+    fn a_disk_without_room_is_trouble_with_advice() {
+        let folder = tempfile::tempdir().unwrap();
+        let trouble = probe(&PickupPlan { min_free: u64::MAX, ..plan(folder.path()) }).unwrap_err();
+        assert!(trouble.sentence().contains("nearly full"), "{trouble}");
     }
 
     #[test]
@@ -260,7 +434,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let item = Id::from_number(77);
             fs::write(folder.path().join(format!("{item}.{extension}")), "as it was").unwrap();
-            let outcomes = hand_over(folder.path(), true, &[load("ada@example.org", "\r\nx")]).unwrap();
+            let outcomes = hand_over(&plan(folder.path()), &[load("ada@example.org", "\r\nx")]).unwrap();
             assert!(matches!(&outcomes[0], Outcome::Sent { reply } if reply.contains("earlier attempt")), "{outcomes:?}");
             assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
             assert_eq!(fs::read_to_string(folder.path().join(format!("{item}.{extension}"))).unwrap(), "as it was");
@@ -280,7 +454,7 @@ mod tests {
 
     #[test]
     fn a_missing_folder_is_trouble_with_advice() {
-        let trouble = probe(Path::new("/nowhere/at/all")).unwrap_err();
+        let trouble = probe(&plan(Path::new("/nowhere/at/all"))).unwrap_err();
         assert_eq!(trouble.kind, TroubleKind::Folder);
         assert!(trouble.sentence().contains("does not exist"), "{trouble}");
     }

@@ -47,17 +47,43 @@ pub enum Way {
     /// To a mail relay by SMTP (RFC 5321, RFC 6409).
     Smtp(SmtpPlan),
     /// Into the pickup directory of a mail server on this machine (Exchange, IIS).
-    Pickup {
-        /// The directory.
-        folder: PathBuf,
-        /// Whether the envelope stands in `X-Sender` and `X-Receiver` headers (IIS, Exchange Replay). Off, the mail server takes it from From and To.
-        x_headers: bool,
-    },
+    Pickup(PickupPlan),
     /// Appended to one file, for development.
     File {
         /// The file.
         path: PathBuf,
     },
+}
+
+/// A pickup directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PickupPlan {
+    /// The directory.
+    pub folder: PathBuf,
+    /// Whether the envelope stands in `X-Sender` and `X-Receiver` headers (IIS, Exchange Replay). Off, the mail server takes it from From and To.
+    pub x_headers: bool,
+    /// Whether those headers also say how to report failures (RFC 3461 in the words of Exchange Replay); needs `x_headers`.
+    pub replay: bool,
+    /// A file that lies there for longer is not collected.
+    pub drain_within: Duration,
+    /// With so many files there, no more are written; 0 is any number.
+    pub max_waiting: u64,
+    /// With less room on the disk than so many bytes, no more files are written.
+    pub min_free: u64,
+}
+
+impl PickupPlan {
+    /// A directory whose files carry their envelope: 10 minutes, 20,000 files, 64 MiB.
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self {
+            folder: folder.into(),
+            x_headers: true,
+            replay: false,
+            drain_within: Duration::from_mins(10),
+            max_waiting: 20_000,
+            min_free: 64 << 20,
+        }
+    }
 }
 
 /// A mail relay.

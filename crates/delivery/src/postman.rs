@@ -3,6 +3,7 @@
 use crate::{
     bench::{Bench, BenchParts, replies_of},
     courier::{Courier, SessionEnd, Source},
+    drain::{DrainWatch, Remarks},
     file::FileCourier,
     house::House,
     news::Newswire,
@@ -99,7 +100,7 @@ impl Courier for Nobody {
 pub(crate) fn courier_for(plan: &RelayPlan, clock: &Arc<dyn Clock>) -> Arc<dyn Courier> {
     match &plan.way {
         Way::Smtp(smtp) => Arc::new(SmtpCourier::new(smtp.clone(), plan.limits, plan.timeouts).with_clock(clock)),
-        Way::Pickup { folder, x_headers } => Arc::new(PickupCourier::new(folder.clone(), *x_headers)),
+        Way::Pickup(pickup) => Arc::new(PickupCourier::new(pickup.clone())),
         Way::File { path } => Arc::new(FileCourier::new(path.clone(), Arc::clone(clock))),
     }
 }
@@ -136,6 +137,11 @@ impl Postman {
                 replies: replies_of(&plan),
                 news: news.clone(),
             }));
+            let remarks = Arc::new(Remarks::default());
+            if let (Way::Pickup(pickup), None) = (&plan.way, &stand_in) {
+                let (clock, news, remarks) = (Arc::clone(&clock), news.clone(), Arc::clone(&remarks));
+                desks.spawn(DrainWatch::new(plan.name.clone(), pickup.clone(), clock, news, remarks).run(stopped.clone()));
+            }
             let on_hold = Arc::new(AtomicBool::new(false));
             let status = RelayStatus { name: plan.name.clone(), condition: "open", reason: None, paused: false, sessions: 0, leased: 0 };
             let status = Arc::new(Mutex::new(status));
@@ -153,6 +159,7 @@ impl Postman {
                 paused: on_hold,
                 status,
                 news: news.clone(),
+                remarks,
             };
             let (mut stopped, mut recovered) = (stopped.clone(), recovered.clone());
             desks.spawn(async move {

@@ -5,6 +5,7 @@ use crate::{
     breaker::{Breaker, Condition},
     budget::Moments,
     courier::{Courier, RelayTrouble, SessionEnd, TroubleKind},
+    drain::Remarks,
     house::House,
     news::{News, Newswire},
     plan::RelayPlan,
@@ -43,7 +44,7 @@ const BUSY_PAUSE: Duration = Duration::from_secs(1);
 pub struct RelayStatus {
     /// Its name.
     pub name: String,
-    /// `open`, `held`, `throttled` (a limit is reached) or `ramping`.
+    /// `open`, `held`, `throttled` (a limit is reached), `stalled` (files are not collected) or `ramping`.
     pub condition: &'static str,
     /// Why it is held or throttled, and what to do about it.
     pub reason: Option<String>,
@@ -67,6 +68,8 @@ pub(crate) struct RelayDesk {
     paused: Arc<AtomicBool>,
     status: Arc<Mutex<RelayStatus>>,
     news: Newswire,
+    /// What is to be said of its pickup directory.
+    remarks: Arc<Remarks>,
     breaker: Breaker,
     sessions: JoinSet<(Seat, SessionEnd)>,
     /// Sessions begun and not let in yet.
@@ -115,11 +118,12 @@ pub(crate) struct DeskParts {
     pub(crate) paused: Arc<AtomicBool>,
     pub(crate) status: Arc<Mutex<RelayStatus>>,
     pub(crate) news: Newswire,
+    pub(crate) remarks: Arc<Remarks>,
 }
 
 impl RelayDesk {
     pub(crate) fn new(parts: DeskParts) -> Self {
-        let DeskParts { plan, courier, bench, store, house, clock, node, paused, status, news } = parts;
+        let DeskParts { plan, courier, bench, store, house, clock, node, paused, status, news, remarks } = parts;
         let (now, breaker) = (Instant::now(), Breaker::new(plan.breaker.clone()));
         let batch = smallest_batch(&plan);
         let session_rate = plan.rates.sessions_per_minute.map(|limit| Window::new(limit, Duration::from_mins(1)));
@@ -134,6 +138,7 @@ impl RelayDesk {
             paused,
             status,
             news,
+            remarks,
             breaker,
             sessions: JoinSet::new(),
             starting: 0,
@@ -160,7 +165,7 @@ impl RelayDesk {
     /// Works until told to stop; then ends its sessions in order and gives back what was not sent.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut arrivals = self.store.arrivals();
-        let bench = Arc::clone(&self.bench);
+        let (bench, remarks) = (Arc::clone(&self.bench), Arc::clone(&self.remarks));
         self.turn().await;
         while !*stop.borrow_and_update() {
             let wake_at = self.next_probe.map_or(self.poll_at, |probe| probe.min(self.poll_at));
@@ -169,6 +174,7 @@ impl RelayDesk {
                 _ = stop.changed() => continue,
                 Some(ended) = self.sessions.join_next() => self.session_over(ended),
                 () = bench.attention.notified() => {}
+                () = remarks.changed.notified() => {}
                 changed = arrivals.changed(), if !self.hungry => match changed {
                     Ok(()) => self.hungry = true,
                     // The store is closing; its verbs will say so.
@@ -320,7 +326,7 @@ impl RelayDesk {
         match &kept {
             Ok(()) => self.bench.account_kept(covered),
             Err(error) => {
-                tracing::warn!(relay = %self.plan.name, error = %error, "what was sent cannot be noted, so that the limits might be exceeded later")
+                tracing::warn!(relay = %self.plan.name, error = %error, "what was sent cannot be noted; the letters wait");
             }
         }
         kept.is_ok()
@@ -451,6 +457,7 @@ impl RelayDesk {
         match self.breaker.condition() {
             Condition::Held(..) | Condition::Probing(_) => "held",
             Condition::Open if self.throttled.is_some() => "throttled",
+            Condition::Open if self.remarks.now().is_some_and(|remark| remark.stalled) => "stalled",
             Condition::Open if self.ramping => "ramping",
             Condition::Open => "open",
         }
@@ -459,7 +466,8 @@ impl RelayDesk {
     /// Why letters wait.
     fn reason(&self) -> Option<String> {
         let throttle = || self.throttled.as_ref().map(|throttle| throttle.reason.clone());
-        self.breaker.reason().map(RelayTrouble::sentence).or_else(throttle)
+        let remark = || self.remarks.now().map(|remark| remark.words);
+        self.breaker.reason().map(RelayTrouble::sentence).or_else(throttle).or_else(remark)
     }
 
     /// Tells the other processes through the store, when there is something new.

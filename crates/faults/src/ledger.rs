@@ -242,7 +242,8 @@ mod tests {
     #[test]
     fn an_end_that_is_wanted_is_no_loss_and_an_attempt_too_many_is_counted() {
         let items = [item("1", "failed", 1, false), item("2", "sent", 3, false)];
-        let tally = reckon(&items, 2, &[arrival("2")], |item| if item["message_id"] == "1" { End::Not("failed") } else { End::SentAfter(1) });
+        let tally =
+            reckon(&items, 2, &[arrival("2")], |item| if item["message_id"] == "1" { End::Not("failed") } else { End::SentAfter(1) });
         assert_eq!((tally.lost, tally.refused, tally.spent), (0, 1, 1));
         assert_eq!(reckon(&items[..1], 1, &[arrival("1")], |_| End::Not("failed")).lost, 1);
     }

@@ -113,7 +113,10 @@ fn lay_out(config: &mut Config, relays: &[(u16, String)]) {
             tables.push_str("host = \"127.0.0.1\"\n");
         }
         let _ = writeln!(tables, "{keys}\n");
-        let _ = writeln!(rules, "[[rule]]\nname = \"by-r{n}\"\non = [\"object.created\"]\nwhen = 'object.id == \"r{n}\"'\nto = [\"owners\"]\nrelay = \"r{n}\"\n");
+        let _ = writeln!(
+            rules,
+            "[[rule]]\nname = \"by-r{n}\"\non = [\"object.created\"]\nwhen = 'object.id == \"r{n}\"'\nto = [\"owners\"]\nrelay = \"r{n}\"\n"
+        );
     }
     config.relays(&tables);
     config.more(&rules);

@@ -17,9 +17,14 @@ use tidings_config::{self as sections, LoadOptions, Settings};
 use tidings_core::Clock;
 use tidings_delivery::{
     Postman, PostmanOptions, Secret,
+    courier::TroubleKind,
     news::Newswire,
     oauth::{ClientKey, ClientProof, Grant, KeyAlgorithm, TokenPlan},
-    plan::{AuthMechanism, AuthPlan, BreakerPlan, Limits, RelayPlan, SmtpPlan, Timeouts, TlsMin, TlsMode, Way},
+    plan::{AuthMechanism, AuthPlan, BreakerPlan, Limits, PickupPlan, Rates, RelayPlan, SmtpPlan, Timeouts, TlsMin, TlsMode, Way},
+    smtp::{
+        classify::{Class, Codes, EnhancedCodes, Rule},
+        preset::Preset,
+    },
 };
 use tidings_intake::{Desk, DeskParts, Intake, RelayImprint};
 use tidings_render::{Logo, Organisation, Stationery, StationeryOptions};
@@ -239,22 +244,61 @@ fn imprint(relay: &sections::Relay, organisation: &str) -> RelayImprint {
 pub fn plan(relay: &sections::Relay) -> RelayPlan {
     let mut timeouts = Timeouts::default();
     let way = match &relay.courier {
-        sections::Courier::Pickup { folder, x_headers } => Way::Pickup { folder: folder.clone(), x_headers: *x_headers },
+        sections::Courier::Pickup(pickup) => Way::Pickup(PickupPlan {
+            folder: pickup.folder.clone(),
+            x_headers: pickup.x_headers,
+            replay: pickup.replay,
+            drain_within: pickup.drain_within,
+            max_waiting: pickup.max_waiting,
+            min_free: pickup.min_free,
+        }),
         sections::Courier::File { path } => Way::File { path: path.clone() },
         sections::Courier::Smtp(smtp) => {
             timeouts = Timeouts { connect: smtp.timeouts.connect, command: smtp.timeouts.command, final_dot: smtp.timeouts.final_dot };
-            Way::Smtp(smtp_plan(smtp))
+            Way::Smtp(SmtpPlan { replies: replies(relay, &smtp.host), ..smtp_plan(smtp) })
         }
     };
     RelayPlan {
         name: relay.name.clone(),
         way,
         limits: Limits { sessions: relay.limits.sessions, messages_per_session: relay.limits.messages_per_session },
+        rates: Rates {
+            per_minute: relay.limits.per_minute,
+            per_hour: relay.limits.per_hour,
+            per_day: relay.limits.per_day,
+            sessions_per_minute: relay.limits.sessions_per_minute,
+        },
         retry: relay.retry.clone(),
         timeouts,
         breaker: BreakerPlan::default(),
         next: relay.next.clone(),
     }
+}
+
+/// What a relay's refusals mean before the standard rows: the operator's rows, then those of the preset, or of the provider whose host it is.
+fn replies(relay: &sections::Relay, host: &str) -> Vec<Rule> {
+    let written = relay.replies.iter().map(|row| {
+        let class = match row.means {
+            sections::ReplyMeaning::Retry => Class::Transient,
+            sections::ReplyMeaning::Fail => Class::Permanent,
+            sections::ReplyMeaning::Sender => Class::Sender,
+            sections::ReplyMeaning::Busy => Class::Relay(TroubleKind::Busy),
+            sections::ReplyMeaning::Quota => Class::Relay(TroubleKind::Quota),
+            sections::ReplyMeaning::Hold => Class::Relay(TroubleKind::Configuration),
+            sections::ReplyMeaning::SignIn => Class::Relay(TroubleKind::Auth),
+        };
+        Rule {
+            stages: row.stage.into_iter().collect::<Vec<_>>().into(),
+            codes: Codes(row.codes.0, row.codes.1),
+            enhanced: row.enhanced.map(|(of, details)| EnhancedCodes { of, details }),
+            words: row.text.clone().map(Into::into),
+            class,
+            hint: row.hint.clone().map(Into::into),
+            no_refresh: false,
+        }
+    });
+    let preset = relay.preset.as_deref().and_then(Preset::find).or_else(|| Preset::of_host(host));
+    written.chain(preset.into_iter().flat_map(Preset::rules)).collect()
 }
 
 fn smtp_plan(smtp: &sections::Smtp) -> SmtpPlan {
@@ -346,4 +390,23 @@ pub async fn told_to_stop() -> Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_preset_of_the_configuration_is_one_of_delivery() {
+        for preset in Preset::ALL {
+            let text = format!(
+                "[[relay]]\nname = \"a\"\npreset = \"{}\"\nhost = \"mail.example.org\"\nfrom = \"a@example.org\"\n",
+                preset.as_str()
+            );
+            let loaded = sections::load_text(&text, Path::new("tidings.toml"), &|_| None, LoadOptions::default());
+            let relay = loaded.expect("the configuration knows it too").settings.relays.remove(0);
+            let Way::Smtp(smtp) = plan(&relay).way else { unreachable!("a preset is of an SMTP relay") };
+            assert_eq!(smtp.replies, preset.rules());
+        }
+    }
 }

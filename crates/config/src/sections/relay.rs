@@ -1,15 +1,22 @@
 //! `[[relay]]`: the ways out.
 
-use super::smtp::{self, Smtp};
+use super::{
+    provider::{self, Provider},
+    replies::{self, ReplyRule},
+    smtp::{self, Smtp},
+};
 use crate::{
     appsettings::{self, Rails},
-    keys::{Section, Shape, key, later, preset},
+    keys::{Section, Shape, key, preset},
     load::{Loading, shown},
     node::Value,
     problem::did_you_mean,
     read::Table,
 };
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 use tidings_core::{
     Address,
     address::is_header_safe,
@@ -31,12 +38,16 @@ pub(crate) static RELAY: Section = Section {
             Shape::Path,
             "A settings file of Netwrix Identity Manager whose `MailSettings` stand in place of kind, host, port, tls, auth, folder and path.",
         ),
-        later("preset"),
+        key(
+            "preset",
+            Shape::Choice(provider::NAMES, &[]),
+            "smtp: host, port, tls, limits and meaning of refusals of a known provider; every key that is written beside it holds in its place.",
+        ),
         key("from", Shape::Address, "The sender's address; required unless `appsettings` gives it."),
         key("from_name", Shape::Text, "The name beside the sender's address; the organisation's name if absent."),
         key("reply_to", Shape::Address, "Where answers go; to `from` if absent."),
         key("envelope_from", Shape::Address, "Where bounces go (MAIL FROM, RFC 5321); to `from` if absent."),
-        key("host", Shape::Expression, "smtp: name or IP address of the mail server; required."),
+        key("host", Shape::Expression, "smtp: name or IP address of the mail server; required unless `preset` gives it."),
         key("port", Shape::Port, "smtp: its port; 465 for `implicit`, 587 for `starttls`, otherwise 25 if absent."),
         preset(
             "tls",
@@ -54,6 +65,7 @@ pub(crate) static RELAY: Section = Section {
         preset("tls_min", Shape::Choice(&["1.2", "1.3"], &[]), "1.2", "smtp: the oldest version of TLS that is spoken."),
         key("auth", Shape::Table(&smtp::AUTH), "smtp: how to sign in; not at all if absent."),
         key("limits", Shape::Table(&LIMITS), "How much at once."),
+        key("replies", Shape::Tables(&replies::REPLIES), "smtp: what refusals mean, where the built-in table is not right about it."),
         key("retry", Shape::Table(&RETRY), "When a refused letter is tried again."),
         key("timeouts", Shape::Table(&smtp::TIMEOUTS), "smtp: how long to wait for an answer."),
         key(
@@ -68,19 +80,51 @@ pub(crate) static RELAY: Section = Section {
             "true",
             "pickup: whether the envelope is written as `X-Sender` and `X-Receiver` (IIS, Exchange Replay); otherwise the server takes it from the headers.",
         ),
+        preset(
+            "replay",
+            Shape::Flag,
+            "false",
+            "pickup: whether those headers also say how to report failures, which the Replay directory of Exchange understands and IIS does not.",
+        ),
+        preset(
+            "drain_within",
+            Shape::Duration,
+            "10m",
+            "pickup: how long a file may lie in the folder before the mail server is said not to collect.",
+        ),
+        preset(
+            "max_waiting",
+            Shape::Number(0, 10_000_000),
+            "20000",
+            "pickup: with so many files in the folder no more are written until some are collected; 0 is any number.",
+        ),
+        preset("min_free", Shape::Size, "64MiB", "pickup: with less room than this on the folder's disk no more files are written."),
         key("path", Shape::Path, "file: the file to which every letter is appended; required."),
     ],
 };
+
+/// Nobody's limit is higher.
+const MOST: i64 = 1_000_000_000;
 
 static LIMITS: Section = Section {
     meaning: "How much at once.",
     keys: &[
         preset("sessions", Shape::Number(1, 1000), "5", "The most sessions open at a time."),
         preset("messages_per_session", Shape::Number(1, 1_000_000), "100", "The most letters sent in one session."),
-        later("per_minute"),
-        later("per_hour"),
-        later("per_day"),
-        later("sessions_per_minute"),
+        preset(
+            "per_minute",
+            Shape::Number(0, MOST),
+            "0",
+            "The most letters handed over within any 60 seconds; 0 is without limit, also without the preset's.",
+        ),
+        preset("per_hour", Shape::Number(0, MOST), "0", "The most letters handed over within any hour; 0 is without limit."),
+        preset(
+            "per_day",
+            Shape::Number(0, MOST),
+            "0",
+            "The most letters handed over within any 24 hours, restarts included; 0 is without limit.",
+        ),
+        preset("sessions_per_minute", Shape::Number(0, MOST), "0", "The most sessions begun within any 60 seconds; 0 is without limit."),
     ],
 };
 
@@ -99,7 +143,13 @@ static RETRY: Section = Section {
 };
 
 /// The keys that only one kind of relay has.
-const OF_ONE_KIND: [(&str, &str); 12] = [
+const OF_ONE_KIND: [(&str, &str); 18] = [
+    ("replay", "pickup"),
+    ("drain_within", "pickup"),
+    ("max_waiting", "pickup"),
+    ("min_free", "pickup"),
+    ("preset", "smtp"),
+    ("replies", "smtp"),
     ("host", "smtp"),
     ("port", "smtp"),
     ("tls", "smtp"),
@@ -133,6 +183,10 @@ pub struct Relay {
     pub retry: RetryPolicy,
     /// How much at once.
     pub limits: Limits,
+    /// The provider whose ways are known. Default: none.
+    pub preset: Option<String>,
+    /// What its refusals mean, before the built-in table.
+    pub replies: Vec<ReplyRule>,
     /// The relay that takes over while this one is held; it exists, and the chain has no circle.
     pub next: Option<String>,
 }
@@ -144,6 +198,14 @@ pub struct Limits {
     pub sessions: u16,
     /// The most letters sent in one session. Default: 100.
     pub messages_per_session: u32,
+    /// The most letters within 60 seconds. Default: any number.
+    pub per_minute: Option<u32>,
+    /// The most letters within an hour. Default: any number.
+    pub per_hour: Option<u32>,
+    /// The most letters within 24 hours. Default: any number.
+    pub per_day: Option<u32>,
+    /// The most sessions begun within 60 seconds. Default: any number.
+    pub sessions_per_minute: Option<u32>,
 }
 
 /// How letters are handed over.
@@ -152,12 +214,7 @@ pub enum Courier {
     /// By SMTP.
     Smtp(Box<Smtp>),
     /// By a file each in a pickup directory.
-    Pickup {
-        /// The folder that the mail server empties.
-        folder: PathBuf,
-        /// Whether the envelope is written as `X-Sender` and `X-Receiver`. Default: true.
-        x_headers: bool,
-    },
+    Pickup(Pickup),
     /// All appended to one file.
     File {
         /// The file.
@@ -165,12 +222,29 @@ pub enum Courier {
     },
 }
 
+/// A pickup directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pickup {
+    /// The folder that the mail server empties.
+    pub folder: PathBuf,
+    /// Whether the envelope is written as `X-Sender` and `X-Receiver`. Default: true.
+    pub x_headers: bool,
+    /// Whether those headers say how to report failures. Default: false.
+    pub replay: bool,
+    /// How long a file may lie there. Default: 10 min.
+    pub drain_within: Duration,
+    /// With so many files there no more are written; 0 is any number. Default: 20,000.
+    pub max_waiting: u64,
+    /// With fewer free bytes than this no more are written. Default: 64 MiB.
+    pub min_free: u64,
+}
+
 impl Courier {
     /// The written name of the kind.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Smtp(_) => "smtp",
-            Self::Pickup { .. } => "pickup",
+            Self::Pickup(_) => "pickup",
             Self::File { .. } => "file",
         }
     }
@@ -212,6 +286,7 @@ pub(crate) fn build(loading: &Loading<'_>, root: &Table<'_>, tables: &[Table<'_>
 }
 
 fn relay(loading: &Loading<'_>, table: &Table<'_>, name: String, rails: &mut Vec<Rails>) -> Option<Relay> {
+    let provider = table.text("preset").and_then(provider::find);
     let foreign = if table.has("appsettings") { Some(foreign(loading, table)?) } else { None };
     let (courier, from, from_written, foreign_name) = match foreign {
         Some(foreign) => {
@@ -225,7 +300,7 @@ fn relay(loading: &Loading<'_>, table: &Table<'_>, name: String, rails: &mut Vec
             rails.push(foreign.rails);
             (foreign.courier, foreign.from.or_else(|| table.address("from")), foreign.from_written, foreign.from_name)
         }
-        None => (courier(loading, table), table.address("from"), false, None),
+        None => (courier(loading, table, provider), table.address("from"), false, None),
     };
     if from.is_none() && !from_written && !table.has("from") {
         let beside = if table.has("appsettings") {
@@ -236,11 +311,8 @@ fn relay(loading: &Loading<'_>, table: &Table<'_>, name: String, rails: &mut Vec
         loading.problem(table.at(), table.key("from"), beside);
     }
     let retry = retry(loading, &table.table("retry"));
-    let limits = table.table("limits");
-    let limits = Limits {
-        sessions: limits.number("sessions").unwrap_or(5),
-        messages_per_session: limits.number("messages_per_session").unwrap_or(100),
-    };
+    let limits = limits(&table.table("limits"), provider);
+    let replies = replies::build(loading, table);
     let from = from?;
     Some(Relay {
         name,
@@ -251,6 +323,8 @@ fn relay(loading: &Loading<'_>, table: &Table<'_>, name: String, rails: &mut Vec
         from,
         retry,
         limits,
+        preset: provider.map(|provider| provider.name.to_owned()),
+        replies,
         next: table.owned("next"),
     })
 }
@@ -265,7 +339,24 @@ fn foreign(loading: &Loading<'_>, table: &Table<'_>) -> Option<appsettings::Fore
     appsettings::read(loading, table)
 }
 
-fn courier(loading: &Loading<'_>, table: &Table<'_>) -> Option<Courier> {
+/// The limits that are written, then those of the preset, then the defaults.
+fn limits(table: &Table<'_>, provider: Option<&Provider>) -> Limits {
+    let rate = |name: &str, preset: Option<u32>| {
+        let written: Option<u32> = table.number(name).filter(|_| table.has(name));
+        written.or(preset).filter(|limit| *limit > 0)
+    };
+    let sessions = provider.and_then(|provider| provider.sessions).filter(|_| !table.has("sessions"));
+    Limits {
+        sessions: sessions.or_else(|| table.number("sessions")).unwrap_or(5),
+        messages_per_session: table.number("messages_per_session").unwrap_or(100),
+        per_minute: rate("per_minute", provider.and_then(|provider| provider.per_minute)),
+        per_hour: rate("per_hour", None),
+        per_day: rate("per_day", provider.and_then(|provider| provider.per_day)),
+        sessions_per_minute: rate("sessions_per_minute", None),
+    }
+}
+
+fn courier(loading: &Loading<'_>, table: &Table<'_>, provider: Option<&Provider>) -> Option<Courier> {
     let kind = table.text("kind").filter(|kind| matches!(*kind, "smtp" | "pickup" | "file"))?;
     for (name, at) in table.written() {
         if let Some((_, its_kind)) = OF_ONE_KIND.iter().find(|(of_one, its_kind)| *of_one == name && *its_kind != kind) {
@@ -278,14 +369,14 @@ fn courier(loading: &Loading<'_>, table: &Table<'_>) -> Option<Courier> {
         }
     };
     match kind {
-        "smtp" => smtp::build(loading, table).map(|smtp| Courier::Smtp(Box::new(smtp))),
+        "smtp" => smtp::build(loading, table, provider).map(|smtp| Courier::Smtp(Box::new(smtp))),
         "pickup" => {
             needs("folder");
             let folder = table.file("folder", loading)?;
             if let Some(fault) = loading.folder_fault(&folder) {
                 loading.problem(table.place("folder"), table.key("folder"), fault);
             }
-            Some(Courier::Pickup { folder, x_headers: table.flag("x_headers") })
+            pickup(loading, table, folder).map(Courier::Pickup)
         }
         _ => {
             needs("path");
@@ -296,6 +387,22 @@ fn courier(loading: &Loading<'_>, table: &Table<'_>) -> Option<Courier> {
             Some(Courier::File { path })
         }
     }
+}
+
+/// The pickup directory of a table, written there or in a settings file.
+pub(crate) fn pickup(loading: &Loading<'_>, table: &Table<'_>, folder: PathBuf) -> Option<Pickup> {
+    let (x_headers, replay) = (table.flag("x_headers"), table.flag("replay"));
+    if replay && !x_headers {
+        loading.problem(table.place("replay"), table.key("replay"), "needs the headers that `x_headers = false` leaves out");
+    }
+    Some(Pickup {
+        folder,
+        x_headers,
+        replay,
+        drain_within: table.duration("drain_within")?,
+        max_waiting: table.number("max_waiting")?,
+        min_free: table.size("min_free")?,
+    })
 }
 
 /// What stands against appending to a file.

@@ -1,6 +1,7 @@
 //! The part of `[[relay]]` that speaks to a mail server.
 
 use super::oauth2::{self, OAuth2};
+use super::provider::Provider;
 use crate::{
     keys::{Section, Shape, key, preset},
     load::{Loading, shown},
@@ -233,13 +234,24 @@ pub struct Timeouts {
     pub final_dot: Duration,
 }
 
-pub(crate) fn build(loading: &Loading<'_>, table: &Table<'_>) -> Option<Smtp> {
-    if !table.has("host") {
-        loading.problem(table.at(), table.key("host"), "is missing; a relay of the kind \"smtp\" needs it");
+pub(crate) fn build(loading: &Loading<'_>, table: &Table<'_>, provider: Option<&Provider>) -> Option<Smtp> {
+    match provider {
+        _ if table.has("host") => {}
+        Some(Provider { host: Some(_), .. }) => {}
+        Some(Provider { name, host_example, .. }) => {
+            let message = format!("is missing; the preset \"{name}\" leaves it to you, such as {host_example}");
+            loading.problem(table.at(), table.key("host"), message);
+        }
+        // A preset that is not known might give it.
+        None if table.has("preset") => {}
+        None => loading.problem(table.at(), table.key("host"), "is missing; a relay of the kind \"smtp\" needs it"),
     }
-    let mode = table.text("tls").and_then(|word| TlsMode::ALL.into_iter().find(|mode| mode.as_str() == word));
-    let written_port: Option<u16> = table.number("port");
-    let host = table.text("host").and_then(|text| {
+    let preset_tls = provider.map(|provider| provider.tls).filter(|_| !table.has("tls"));
+    let mode = preset_tls.or_else(|| table.text("tls")).and_then(|word| TlsMode::ALL.into_iter().find(|mode| mode.as_str() == word));
+    // The preset's port goes with the preset's encryption.
+    let written_port: Option<u16> =
+        table.number("port").or_else(|| provider.filter(|_| preset_tls.is_some()).map(|provider| provider.port));
+    let host = table.text("host").or_else(|| provider.and_then(|provider| provider.host)).and_then(|text| {
         let told = |message: String| loading.warning(table.place("host"), table.key("host"), message);
         host(text, &told).map_err(|message| loading.problem(table.place("host"), table.key("host"), message)).ok()
     });

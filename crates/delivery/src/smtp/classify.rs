@@ -202,7 +202,11 @@ impl ReplyTable {
     pub(crate) fn trouble(&self, stage: Stage, reply: &Reply) -> RelayTrouble {
         match self.judge(stage, reply) {
             Meaning::Relay(trouble) => trouble,
-            Meaning::Message(_) => RelayTrouble::new(TroubleKind::Protocol, stage, reply.line()),
+            // An operator's row may speak of letters where there is none yet; then it says at least whether to try again soon.
+            Meaning::Message(_) => {
+                let kind = if reply.class() == 4 { TroubleKind::Busy } else { TroubleKind::Configuration };
+                RelayTrouble::new(kind, stage, reply.line())
+            }
         }
     }
 }

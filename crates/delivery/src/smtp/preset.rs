@@ -68,8 +68,8 @@ impl Preset {
 const ANY: &[Stage] = &[];
 const REFUSED: Codes = Codes(500, 599);
 
-const fn code(of: (u8, u16), detail: u16) -> Option<EnhancedCodes> {
-    Some(EnhancedCodes { of, details: (detail, detail) })
+const fn code(of: (u8, u16), detail: u16) -> EnhancedCodes {
+    EnhancedCodes { of, details: (detail, detail) }
 }
 
 /// A refused sign-in that a fresh access token does not help.
@@ -81,16 +81,16 @@ static EXCHANGE: &[Rule] = &[
     row(
         ANY,
         Codes(421, 421),
-        code((4, 7), 66),
+        Some(code((4, 7), 66)),
         Class::Relay(TroubleKind::Tls),
         Some("TLS 1.0 and 1.1 are refused: leave tls_min at 1.2 or higher"),
     ),
-    row(ANY, Codes(432, 432), code((4, 3), 2), BUSY, Some("a mailbox takes three sessions at a time: lower limits.sessions")),
+    row(ANY, Codes(432, 432), Some(code((4, 3), 2)), BUSY, Some("a mailbox takes three sessions at a time: lower limits.sessions")),
     row(ANY, Codes(451, 451), Some(EnhancedCodes { of: (4, 7), details: (500, 699) }), BUSY, None),
     worded(
         ANY,
         Codes(554, 554),
-        code((5, 2), 0),
+        Some(code((5, 2), 0)),
         Some("SubmissionQuotaExceeded"),
         QUOTA,
         Some("the mailbox has sent to 10,000 recipients within a day; letters are kept until it may send again"),
@@ -99,77 +99,83 @@ static EXCHANGE: &[Rule] = &[
     row(
         &[Stage::Mail, Stage::Data, Stage::Content],
         Codes(554, 554),
-        code((5, 2), 2),
+        Some(code((5, 2), 2)),
         SETTINGS,
         Some("the sending mailbox is full, and copies are kept in its Sent Items: make room, or have them deleted"),
     ),
     row(
         ANY,
         Codes(550, 550),
-        code((5, 1), 8),
+        Some(code((5, 1), 8)),
         SETTINGS,
         Some("the sender is blocked as a spammer: unblock it under Restricted entities; that takes about an hour to act"),
     ),
     row(
         ANY,
         Codes(535, 535),
-        code((5, 7), 3),
+        Some(code((5, 7), 3)),
         SIGN_IN,
         Some("the password or the access token is refused: check the account, and that the application may send as it"),
     ),
     lasting(
         Codes(535, 535),
-        code((5, 7), 139),
+        Some(code((5, 7), 139)),
         "SMTP AUTH is switched off for the tenant or this mailbox: switch SmtpClientAuthentication on; OAuth needs it too",
     ),
-    lasting(Codes(550, 550), code((5, 7), 30), "passwords are no longer accepted: switch to OAuth with auth.oauth2"),
-    row(ANY, Codes(530, 530), code((5, 7), 57), SIGN_IN, Some("nobody has signed in: set auth")),
-    row(ANY, REFUSED, code((5, 7), 60), Class::Sender, Some("the account may not send as this From: grant it Send As")),
+    lasting(Codes(550, 550), Some(code((5, 7), 30)), "passwords are no longer accepted: switch to OAuth with auth.oauth2"),
+    row(ANY, Codes(530, 530), Some(code((5, 7), 57)), SIGN_IN, Some("nobody has signed in: set auth")),
+    row(ANY, REFUSED, Some(code((5, 7), 60)), Class::Sender, Some("the account may not send as this From: grant it Send As")),
     row(
         ANY,
         Codes(550, 550),
-        code((5, 7), 64),
+        Some(code((5, 7), 64)),
         SETTINGS,
         Some("no connector of the tenant knows this machine's certificate or address: check the inbound connector"),
     ),
     row(
         ANY,
         Codes(550, 550),
-        code((5, 7), 705),
+        Some(code((5, 7), 705)),
         SETTINGS,
         Some("the tenant has sent too much that looks like spam: see Restricted entities"),
     ),
     row(
         ANY,
         Codes(550, 550),
-        code((5, 7), 708),
+        Some(code((5, 7), 708)),
         SETTINGS,
         Some("this machine's address is refused: ask Microsoft to take it off the list"),
     ),
-    row(ANY, Codes(550, 550), code((5, 7), 750), SETTINGS, Some("the sending domain is not registered with the tenant: verify it there")),
+    row(
+        ANY,
+        Codes(550, 550),
+        Some(code((5, 7), 750)),
+        SETTINGS,
+        Some("the sending domain is not registered with the tenant: verify it there"),
+    ),
 ];
 
 static HVE: &[Rule] = &[row(
     ENVELOPE,
     Codes(550, 550),
-    code((5, 5), 105),
+    Some(code((5, 5), 105)),
     Class::Permanent,
     Some("High Volume Email reaches only recipients inside the organisation"),
 )];
 
 static GOOGLE: &[Rule] = &[
-    worded(ANY, Codes(450, 450), code((4, 2), 1), Some("limit exceeded"), BUSY, Some("the organisation's peak rate is reached")),
+    worded(ANY, Codes(450, 450), Some(code((4, 2), 1)), Some("limit exceeded"), BUSY, Some("the organisation's peak rate is reached")),
     row(
         ANY,
         Codes(550, 550),
-        code((5, 4), 5),
+        Some(code((5, 4), 5)),
         QUOTA,
         Some("the user's limit of a day is reached; letters are kept until it may send again"),
     ),
     worded(
         ANY,
         Codes(550, 550),
-        code((5, 7), 1),
+        Some(code((5, 7), 1)),
         Some("limit exceeded"),
         QUOTA,
         Some("the organisation's limit of a day is reached; letters are kept until it may send again"),
@@ -177,7 +183,7 @@ static GOOGLE: &[Rule] = &[
     worded(
         ANY,
         Codes(550, 550),
-        code((5, 7), 1),
+        Some(code((5, 7), 1)),
         Some("relay denied"),
         SETTINGS,
         Some("the relay service does not know this machine: enter its address or set auth, and check the sender's domain"),
@@ -185,7 +191,7 @@ static GOOGLE: &[Rule] = &[
     worded(
         ANY,
         Codes(550, 550),
-        code((5, 7), 1),
+        Some(code((5, 7), 1)),
         Some("credentials for relay"),
         SETTINGS,
         Some("the relay service does not know this machine: enter its address or set auth, and check the sender's domain"),

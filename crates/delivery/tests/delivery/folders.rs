@@ -3,7 +3,7 @@
 use crate::sessions::{Batch, short_end};
 use std::{fs, sync::Arc, time::Duration};
 use tidings_core::{Clock, testing::FixedClock};
-use tidings_delivery::{courier::Courier as _, file::FileCourier, pickup::PickupCourier};
+use tidings_delivery::{courier::Courier as _, file::FileCourier, pickup::PickupCourier, plan::PickupPlan};
 
 #[tokio::test]
 async fn a_reader_of_the_folder_never_sees_half_a_letter() {
@@ -28,7 +28,7 @@ async fn a_reader_of_the_folder_never_sees_half_a_letter() {
         seen.len()
     });
     let mut batch = Batch::letters(200);
-    let end = PickupCourier::new(folder.path().to_owned(), true).session(&mut batch).await;
+    let end = PickupCourier::new(PickupPlan::new(folder.path())).session(&mut batch).await;
     assert_eq!(short_end(&end), "done");
     assert_eq!(batch.short(), vec!["sent"; 200]);
     assert_eq!(tokio::task::spawn_blocking(move || watching.join().unwrap()).await.unwrap(), 200);
@@ -38,7 +38,7 @@ async fn a_reader_of_the_folder_never_sees_half_a_letter() {
 #[tokio::test]
 async fn a_second_attempt_hands_nothing_over_twice() {
     let folder = tempfile::tempdir().unwrap();
-    let courier = PickupCourier::new(folder.path().to_owned(), true);
+    let courier = PickupCourier::new(PickupPlan::new(folder.path()));
     courier.session(&mut Batch::letters(3)).await;
     let mut again = Batch::letters(3);
     courier.session(&mut again).await;
@@ -54,7 +54,7 @@ async fn a_folder_that_is_not_there_holds_the_relay_and_no_letter() {
     fs::write(folder.path().join("file"), "").unwrap();
     for (path, words) in [(missing, "does not exist"), (folder.path().join("file"), "a file stands where")] {
         let mut batch = Batch::letters(2);
-        let end = PickupCourier::new(path, true).session(&mut batch).await;
+        let end = PickupCourier::new(PickupPlan::new(path)).session(&mut batch).await;
         assert_eq!((short_end(&end).as_str(), batch.loads.len()), ("folder write", 2));
         assert!(format!("{end:?}").contains(words), "{end:?}");
     }

@@ -71,4 +71,3 @@ fn reached(cut: Mischief, whole: &tidings_testkit::proxy::Transcript) -> bool {
         Mischief::DripToClient { .. } | Mischief::Silence => false,
     }
 }
-
