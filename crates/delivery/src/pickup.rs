@@ -15,7 +15,7 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tidings_core::{
     Id,
@@ -32,14 +32,37 @@ pub(crate) const COMPOSING: &str = "tidings-part";
 /// Puts letters into a pickup directory.
 pub struct PickupCourier {
     plan: Arc<PickupPlan>,
-    /// How many files wait in the folder at most: the last count and what was written since. Unknown at first.
-    waiting: Mutex<Option<u64>>,
+    tally: Mutex<Tally>,
+}
+
+/// What is known of the files in a folder: rather too many than too few.
+#[derive(Debug, Default)]
+struct Tally {
+    /// The last count and what was written since; unknown at first.
+    waiting: Option<u64>,
+    /// Reserved and not written yet.
+    under_way: u64,
+    /// Written so far, for those that come while a count goes on.
+    written: u64,
+}
+
+impl Tally {
+    /// Reserves up to [`BATCH`] of what is left; `None` if nothing is, or it is not known.
+    fn take(&mut self, most: u64) -> Option<usize> {
+        let room = most.saturating_sub(self.waiting? + self.under_way).min(BATCH as u64);
+        self.under_way += room;
+        usize::try_from(room).ok().filter(|room| *room > 0)
+    }
 }
 
 impl PickupCourier {
     /// A courier for this directory.
     pub fn new(plan: PickupPlan) -> Self {
-        Self { plan: Arc::new(plan), waiting: Mutex::new(None) }
+        Self { plan: Arc::new(plan), tally: Mutex::default() }
+    }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reserves room for up to [`BATCH`] files. The folder is counted only when what is known of it leaves no room.
@@ -48,31 +71,46 @@ impl PickupCourier {
         if most == 0 {
             return Ok(BATCH);
         }
-        let take = |waiting: &mut Option<u64>| {
-            let known = waiting.as_mut()?;
-            let room = most.saturating_sub(*known).min(BATCH as u64);
-            *known += room;
-            usize::try_from(room).ok().filter(|room| *room > 0)
+        let (known, written_before) = {
+            let mut tally = self.tally();
+            (tally.take(most), tally.written)
         };
-        let known = take(&mut self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         if let Some(room) = known {
             return Ok(room);
         }
         let plan = Arc::clone(&self.plan);
         let counted = blocking(move || count(&plan.folder)).await?;
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        *waiting = Some(counted);
-        take(&mut waiting).ok_or_else(|| {
+        let mut tally = self.tally();
+        tally.waiting = Some(counted + (tally.written - written_before));
+        tally.take(most).ok_or_else(|| {
             let what = format!("{counted} files wait in {} and are not collected", self.plan.folder.display());
             RelayTrouble::new(TroubleKind::Busy, Stage::Write, what).hint("see whether the mail server that empties it runs")
         })
     }
 
-    /// Gives back what was reserved and not used.
-    fn release(&self, unused: usize) {
-        if let Some(known) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            *known = known.saturating_sub(unused as u64);
+    /// Of what was reserved so much was written, perhaps.
+    fn release(&self, reserved: usize, written: usize) {
+        if self.plan.max_waiting > 0 {
+            let mut tally = self.tally();
+            tally.under_way -= reserved as u64;
+            tally.written += written as u64;
+            if let Some(waiting) = &mut tally.waiting {
+                *waiting += written as u64;
+            }
         }
+    }
+}
+
+/// Gives a reservation back also when the session is cut off.
+struct Reserved<'a> {
+    courier: &'a PickupCourier,
+    room: usize,
+    written: usize,
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        self.courier.release(self.room, self.written);
     }
 }
 
@@ -84,25 +122,25 @@ impl Courier for PickupCourier {
             return SessionEnd::Trouble(trouble);
         }
         match self.reserve().await {
-            Ok(room) => self.release(room),
+            Ok(room) => self.release(room, 0),
             Err(trouble) => return SessionEnd::Trouble(trouble),
         }
         source.opened();
         while let Some(first) = source.next().await {
-            let room = match self.reserve().await {
-                Ok(room) => room,
+            let mut reserved = match self.reserve().await {
+                Ok(room) => Reserved { courier: self, room, written: 0 },
                 Err(trouble) => {
                     source.report(first.item, Outcome::Returned { what: format!("not handed over: {trouble}") });
                     return SessionEnd::Trouble(trouble);
                 }
             };
             let mut batch = vec![first];
-            while batch.len() < room
+            while batch.len() < reserved.room
                 && let Some(load) = source.try_next()
             {
                 batch.push(load);
             }
-            self.release(room - batch.len());
+            reserved.written = batch.len();
             let items: Vec<Id> = batch.iter().map(|load| load.item).collect();
             let plan = Arc::clone(&self.plan);
             match blocking(move || hand_over(&plan, &batch)).await {

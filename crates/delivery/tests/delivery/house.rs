@@ -113,6 +113,12 @@ impl House {
         Postman::start(PostmanOptions { store, relays, guard, file, clock, node: "node".into(), seed: 42, news: Newswire::default() })
     }
 
+    /// A postman whose news are heard.
+    pub(crate) fn postman_telling(&self, relay: RelayPlan, news: Newswire) -> Postman {
+        let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
+        Postman::start(PostmanOptions { store, relays: vec![relay], guard: live(), file: None, clock, node: "node".into(), seed: 42, news })
+    }
+
     pub(crate) async fn row(&self, id: Id) -> ItemRow {
         self.store.item(id).await.unwrap().expect("the item is there").row
     }

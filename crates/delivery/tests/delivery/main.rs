@@ -7,6 +7,7 @@ mod faulty;
 mod flow;
 mod folders;
 mod house;
+mod manners;
 mod refusals;
 mod scripts;
 mod secure;
