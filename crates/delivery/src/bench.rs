@@ -163,11 +163,19 @@ impl Bench {
     pub(crate) fn put(&self, leases: Vec<Lease>, low_water: usize) {
         let mut s = self.shelves();
         let calls = leases.len().min(s.idle.max(1));
-        s.queued += leases.len();
         s.low_water = low_water;
         for lease in leases {
+            // Only the clock can have ended a lease that this node still has: whoever carries the item settles it, under the new token.
+            if let Some(flight) = s.flights.get_mut(&lease.id) {
+                flight.standing.token = lease.token;
+                continue;
+            }
+            if lease.maybe_duplicate {
+                s.lanes.iter_mut().for_each(|lane| lane.retain(|earlier| earlier.id != lease.id));
+            }
             s.lanes[lease.lane as usize].push_back(lease);
         }
+        s.queued = s.lanes.iter().map(VecDeque::len).sum();
         drop(s);
         for _ in 0..calls {
             self.work.notify_one();

@@ -1,10 +1,41 @@
 //! The scenarios, by what goes wrong.
 
+mod certificates;
+mod clock;
+mod day;
+mod disk;
 mod offsets;
+mod outages;
+mod postfix;
+mod refusals;
 mod replies;
+mod sigkill;
+mod slow;
 mod smtp_sink;
 
 use crate::Scenario;
 
-/// All of them, the quick ones first.
-pub const SCENARIOS: [Scenario; 3] = [replies::REPLIES, smtp_sink::SWITCHES, offsets::OFFSETS];
+/// All of them.
+pub const SCENARIOS: &[Scenario] = &[
+    replies::REPLIES,
+    smtp_sink::SWITCHES,
+    offsets::OFFSETS,
+    slow::LORIS,
+    outages::STOPS,
+    outages::CUT_OFF,
+    outages::RETURN,
+    outages::CROWDED,
+    outages::TWO,
+    postfix::RESTARTS,
+    day::DAY,
+    refusals::SOME,
+    refusals::GREY,
+    refusals::POISON,
+    refusals::SIGN_IN,
+    certificates::ROLLOVER,
+    certificates::STARTTLS,
+    disk::NEARLY_FULL,
+    disk::FULL,
+    clock::STEPS,
+    sigkill::SIGKILL,
+];

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::fs;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -130,8 +130,3 @@ pub(crate) fn relay_of(item: &Value) -> usize {
 
 /// How long a scenario waits for recovery: a few probes, on a busy machine.
 pub(crate) const RECOVERY: Duration = PATIENCE;
-
-/// The moment now, to be held against when letters came.
-pub(crate) fn moment() -> SystemTime {
-    SystemTime::now()
-}

@@ -6,6 +6,7 @@ use serde_json::Value;
 use tidings_testkit::folder::Folder;
 use tidings_testkit::ports::free_port;
 use tidings_testkit::smtp_sink::{SmtpSink, kept};
+use tidings_testkit::wait;
 
 use crate::ledger::{End, Recovery, of_smtp_sink, probe_interval, reckon};
 use crate::street::{BRISK, RECOVERY, Street, relay_of};
@@ -29,12 +30,14 @@ enum Fate {
     Later,
     /// The relay is held; they arrive once it behaves, and have spent nothing.
     Held,
+    /// Likewise, but it looks like a case for an administrator, and the probes are slow.
+    HeldSlowly,
 }
 
 fn cases() -> Vec<(Vec<&'static str>, Fate)> {
     let mut cases = Vec::new();
     for (switch, at_the_door, at_the_letter) in
-        [("-f", Fate::Held, Fate::Fail), ("-r", Fate::Held, Fate::Later), ("-q", Fate::Held, Fate::Held), ("-Q", Fate::Held, Fate::Held)]
+        [("-f", Fate::HeldSlowly, Fate::Fail), ("-r", Fate::Held, Fate::Later), ("-q", Fate::Held, Fate::Held), ("-Q", Fate::Held, Fate::Held)]
     {
         cases.extend(["CONNECT", "EHLO,HELO"].map(|stage| (vec![switch, stage], at_the_door)));
         cases.extend(["MAIL", "RCPT", "DATA", "."].map(|stage| (vec![switch, stage], at_the_letter)));
@@ -55,19 +58,25 @@ fn cases() -> Vec<(Vec<&'static str>, Fate)> {
     cases
 }
 
+impl Fate {
+    fn is_held(self) -> bool {
+        matches!(self, Self::Held | Self::HeldSlowly)
+    }
+}
+
 fn play(scale: Scale) -> Tally {
     let letters = scale.of(3, 30);
     let cases = cases();
     let folder = Folder::new("smtp-sinks");
     let ports: Vec<u16> = cases.iter().map(|_| free_port()).collect();
-    let kept_by = |relay: usize| folder.join(relay.to_string());
-    let start = |relay: usize, switches: &[&str]| SmtpSink::start_keeping(ports[relay], &kept_by(relay), switches);
+    let kept_by = |relay: usize, mended: bool| folder.join(format!("{relay}{}", if mended { "-mended" } else { "" }));
+    let start = |relay: usize, switches: &[&str]| SmtpSink::start_keeping(ports[relay], &kept_by(relay, switches.is_empty()), switches);
     let mut sinks: Vec<Option<SmtpSink>> = cases.iter().enumerate().map(|(relay, (switches, _))| Some(start(relay, switches))).collect();
-    let street = Street::open(&ports, BRISK);
+    let mut street = Street::open(&ports, BRISK);
     street.post_all(letters);
 
-    let of_fate = |fate: Fate| (0..cases.len()).filter(|relay| cases[*relay].1 == fate).collect::<Vec<_>>();
-    for (relay, held) in of_fate(Fate::Held).into_iter().zip(street.until_held(&of_fate(Fate::Held))) {
+    let to_hold: Vec<usize> = (0..cases.len()).filter(|relay| cases[*relay].1.is_held()).collect();
+    for (relay, held) in to_hold.iter().copied().zip(street.until_held(&to_hold)) {
         assert!(held["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{:?}: {held}", cases[relay]);
     }
     street.house.until("every other letter to have met its sink", || {
@@ -75,11 +84,11 @@ fn play(scale: Scale) -> Tally {
             Fate::Arrive => item["state"] == "sent",
             Fate::Fail => item["state"] == "failed",
             Fate::Later => item["attempts"].as_u64() >= Some(1),
-            Fate::Held => true,
+            Fate::Held | Fate::HeldSlowly => true,
         };
         street.items().iter().all(met).then_some(())
     });
-    let waiting = street.items().into_iter().filter(|item| cases[relay_of(item)].1 == Fate::Held);
+    let waiting = street.items().into_iter().filter(|item| cases[relay_of(item)].1.is_held());
     for item in waiting {
         assert!(item["attempts"] == 0 && item["state"] != "failed", "{:?}: {item}", cases[relay_of(&item)]);
     }
@@ -87,35 +96,49 @@ fn play(scale: Scale) -> Tally {
     // They are mended one by one; each must flow again within its own probe interval.
     let mut recoveries = Vec::new();
     for relay in 0..cases.len() {
-        if matches!(cases[relay].1, Fate::Held | Fate::Later) {
+        if cases[relay].1.is_held() || cases[relay].1 == Fate::Later {
             drop(sinks[relay].take());
             sinks[relay] = Some(start(relay, &[]));
             recoveries.push((relay, Instant::now(), None));
         }
     }
-    street.house.until("every mended sink to get letters", || {
+    let slowly = |relay: usize| cases[relay].1 == Fate::HeldSlowly;
+    let mut look = |slow_ones_too: bool| {
         for (relay, mended, first) in &mut recoveries {
             if first.is_none() && sinks[*relay].as_ref().is_some_and(|sink| sink.count() > 0) {
                 *first = Some(mended.elapsed());
             }
         }
-        recoveries.iter().all(|(.., first)| first.is_some()).then_some(())
-    });
+        recoveries.iter().all(|(relay, _, first)| first.is_some() || (slowly(*relay) && !slow_ones_too)).then_some(())
+    };
+    street.house.until("every mended sink to get letters", || look(false));
+    match scale {
+        Scale::Full => wait::until("those that are probed slowly to get letters", RECOVERY * 2, || look(true)),
+        // A new start of the server tries at once.
+        Scale::Short => {
+            assert!(street.house.terminate().success());
+            street.house.serve();
+        }
+    }
     street.until_quiet(RECOVERY);
 
     let items = street.items();
-    let arrivals: Vec<_> = (0..cases.len()).flat_map(|relay| of_smtp_sink(&kept(&kept_by(relay)))).collect();
+    // It keeps also what it refuses at the final dot, and that has not arrived.
+    let refuses_content = |relay: usize| cases[relay].0.ends_with(&["."]) && cases[relay].0[0] != "-q";
+    let before = (0..cases.len()).filter(|relay| !refuses_content(*relay)).flat_map(|relay| kept(&kept_by(relay, false)));
+    let arrivals: Vec<_> = before.chain((0..cases.len()).flat_map(|relay| kept(&kept_by(relay, true)))).collect();
+    let arrivals = of_smtp_sink(&arrivals);
     let tally = reckon(&items, street.accepted(), &arrivals, |item| match cases[relay_of(item)].1 {
         Fate::Fail => End::Not("failed"),
         Fate::Later => End::SentSomehow,
-        Fate::Arrive | Fate::Held => End::Sent,
+        Fate::Arrive | Fate::Held | Fate::HeldSlowly => End::Sent,
     });
     for item in items.iter().filter(|item| item["state"] == "failed") {
         let (switches, _) = &cases[relay_of(item)];
         let words = item["last_reply"].as_str().unwrap_or_default();
         assert!(words.contains("500 5.3.0") || words.contains("550"), "{switches:?}: {item}");
     }
-    let held = recoveries.into_iter().filter(|(relay, ..)| cases[*relay].1 == Fate::Held);
+    let held = recoveries.into_iter().filter(|(relay, ..)| cases[*relay].1.is_held());
     let recoveries = held.filter_map(|(relay, _, first)| Some((first?, probe_interval(&street.house, &format!("r{relay}"))?)));
     recoveries.map(|(took, interval)| Recovery { took, interval }).fold(tally, Tally::recovered)
 }

@@ -4,6 +4,5 @@
 mod house;
 
 mod database;
-mod disk;
 mod files;
 mod requests;

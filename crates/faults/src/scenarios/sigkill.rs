@@ -1,23 +1,27 @@
-//! `kill -9` at twenty random moments during five thousand letters: every accepted event's letter arrives, and what arrives twice is known, marked and the same.
+//! `kill -9` at random moments: every accepted event's letter arrives, and what arrives twice is known, marked and the same.
 
-#![allow(clippy::disallowed_methods, reason = "the moments of kills are real time, and the seed may be given")]
-
-mod house;
-
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::env;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use house::{BATCH, House, events, mail};
 use serde_json::Value;
 use tidings_sink::Received;
 use tidings_testkit::{http, wait};
 
-const LETTERS: usize = 5_000;
-const KILLS: usize = 20;
+use crate::house::{BATCH, House, events, mail};
+use crate::ledger::{End, of_sink, reckon};
+use crate::{Scale, Scenario, Tally};
+
+/// See `proves`.
+pub(crate) const SIGKILL: Scenario = Scenario {
+    name: "sigkill_loop",
+    proves: "the server killed at random moments, its start included, delivers everything it has ever answered 202 for; a copy comes only of a letter that was on the wire at a kill, and is marked",
+    play,
+};
+
 const SESSIONS: usize = 4;
 
 /// The most letters that may be posted ahead of what has arrived, so that intake is still at work when the last kill comes.
@@ -25,6 +29,9 @@ const AHEAD: usize = 500;
 
 /// The longest commit on a busy machine: a relay's answer that is older than this at a kill is on disk.
 const COMMIT: Duration = Duration::from_secs(2);
+
+/// Time for the whole load to arrive between kills.
+const DRAINING: Duration = Duration::from_mins(5);
 
 /// Small, seeded, good enough to pick moments (`SplitMix64`).
 struct Dice(u64);
@@ -56,15 +63,16 @@ struct Client<'a> {
     url: String,
     token: String,
     house: &'a House,
+    letters: usize,
 }
 
 impl Client<'_> {
     /// Posts all events in batches of varying size; what is not answered with 202 is posted again, as a careful client does.
     fn post_all(&self, mut dice: Dice, given_up: &AtomicBool) -> (usize, usize) {
         let (mut posted, mut again, mut known) = (0, 0, 0);
-        while posted < LETTERS {
+        while posted < self.letters {
             let arrived = || usize::try_from(self.house.sink.count()).expect("a count fits");
-            let size = (1 + dice.below(120)).min(LETTERS - posted);
+            let size = (1 + dice.below(120)).min(self.letters - posted);
             wait::until("letters to arrive", Duration::from_mins(3), || {
                 (posted < arrived() + AHEAD || given_up.load(Ordering::Relaxed)).then_some(())
             });
@@ -93,76 +101,63 @@ impl Client<'_> {
     }
 }
 
-#[test]
-fn whatever_is_accepted_arrives_though_the_server_is_killed_twenty_times() {
+fn play(scale: Scale) -> Tally {
+    let (letters, kills) = scale.of((3_000, 12), (20_000, 60));
     let mut dice = Dice::seeded();
     // The house's sink and configuration live in one value, the server in another, so that the client can look at the sink meanwhile.
     let mut house = House::start(|config| config.relay_key("limits", &format!("{{ sessions = {SESSIONS} }}")));
     let mut serving = house.take_serving();
     let house = house;
     let given_up = AtomicBool::new(false);
-    let client = Client { url: house.url.clone(), token: house.token.clone(), house: &house };
+    let client = Client { url: house.url.clone(), token: house.token.clone(), house: &house, letters };
     let client_dice = Dice(dice.below(usize::MAX) as u64);
-    let mut kills: Vec<SystemTime> = Vec::new();
+    let mut moments: Vec<SystemTime> = Vec::new();
     thread::scope(|scope| {
         let _on_panic = SetOnDrop(&given_up);
         let posting = scope.spawn(|| client.post_all(client_dice, &given_up));
-        for kill in 0..KILLS {
+        for kill in 0..kills {
             if kill % 5 == 4 {
                 // In the middle of its start, ready or not.
                 pause(Duration::from_millis(dice.below(800) as u64));
             } else {
-                let share = LETTERS * 9 / 10 / KILLS;
+                let share = letters * 9 / 10 / kills;
                 let mark = (share * kill + dice.below(share)) as u64;
-                house.sink.wait_for_within(mark.max(1), Duration::from_mins(2));
+                house.sink.wait_for_within(mark.max(1), DRAINING);
                 pause(Duration::from_millis(dice.below(60) as u64));
             }
-            kills.push(SystemTime::now());
+            moments.push(SystemTime::now());
             serving.kill9();
             serving = house.start_serving();
         }
         let (again, known) = posting.join().expect("the client gets everything accepted");
-        eprintln!("{KILLS} kills, {again} requests posted again, {known} events known already then");
+        eprintln!("{kills} kills, {again} requests posted again, {known} events known already then");
     });
 
-    let arrived =
-        |letters: &[Arc<Received>]| letters.iter().map(|letter| letter.to[0].clone()).collect::<std::collections::HashSet<_>>().len();
-    house.until_all("every letter to arrive", || arrived(&house.sink.letters()) == LETTERS);
-    house.until_quiet_within(Duration::from_mins(2));
-    demand_whole(&house, &kills);
+    let readers = || house.sink.letters().iter().map(|letter| letter.to[0].clone()).collect::<HashSet<_>>().len();
+    house.until_all("every letter to arrive", || readers() == letters);
+    house.until_quiet_within(DRAINING);
+    let items = house.outbox(&[]);
+    let tally = reckon(&items, letters, &of_sink(&house.sink.letters()), |_| End::SentSomehow);
+    demand_near_kills(&house, &moments);
+    // At a kill each session has at most one letter behind its final dot; beside it stand the answers that the running commit and the next one are to write,
+    // a dozen a session while a commit takes its usual few milliseconds.
+    assert!(tally.doubled <= kills * ON_THE_WIRE, "{} copies after {kills} kills", tally.doubled);
     drop(serving);
+    tally
 }
 
-/// Every letter is there, each duplicate is one that was on the wire at a kill, the same, and marked.
-fn demand_whole(house: &House, kills: &[SystemTime]) {
-    let items: HashMap<String, Value> =
-        house.outbox(&[]).into_iter().map(|item| (item["message_id"].as_str().expect("a text").to_owned(), item)).collect();
-    assert_eq!(items.len(), LETTERS, "one item an event, however often it was posted");
-    assert!(items.values().all(|item| item["state"] == "sent"));
+/// Every copy follows one that was on the wire at a kill.
+fn demand_near_kills(house: &House, kills: &[SystemTime]) {
     let mut copies: HashMap<String, Vec<Arc<Received>>> = HashMap::new();
     for letter in house.sink.letters() {
         copies.entry(mail::message_id(&letter)).or_default().push(letter);
     }
-    assert_eq!(copies.len(), LETTERS);
-    let mut duplicates = 0;
     for (id, letters) in &copies {
-        let item = items.get(id).unwrap_or_else(|| panic!("nobody promised {id}"));
-        assert!(letters.iter().all(|letter| letter.bytes == letters[0].bytes && letter.to == letters[0].to), "{id}");
-        assert_eq!(item["to"].as_str(), Some(letters[0].to[0].as_str()));
-        if letters.len() > 1 {
-            duplicates += letters.len() - 1;
-            assert_eq!(item["maybe_duplicate"], true, "{item}");
-            for copy in &letters[..letters.len() - 1] {
-                let at_a_kill = kills.iter().any(|kill| copy.at <= *kill + COMMIT && copy.at + COMMIT >= *kill);
-                assert!(at_a_kill, "{id} came again though it had come at {:?}, far from every kill", copy.at);
-            }
+        for copy in &letters[..letters.len() - 1] {
+            let at_a_kill = kills.iter().any(|kill| copy.at <= *kill + COMMIT && copy.at + COMMIT >= *kill);
+            assert!(at_a_kill, "{id} came again though it had come at {:?}, far from every kill", copy.at);
         }
     }
-    let marked = items.values().filter(|item| item["maybe_duplicate"] == true).count();
-    eprintln!("{duplicates} duplicates, {marked} marked");
-    // At a kill each session has at most one letter behind its final dot; beside it stand the answers that the running commit and the next one are to write,
-    // a dozen a session while a commit takes its usual few milliseconds.
-    assert!(duplicates <= KILLS * ON_THE_WIRE, "{duplicates} duplicates");
 }
 
 /// Letters that may have been answered for and not be on disk when the process dies.
