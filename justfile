@@ -31,6 +31,10 @@ demo *args:
 bench *args:
     cargo run --release -p tidings-benches -- {{ args }}
 
+# Break the server in every way we know, and count what becomes of its letters.
+faults *args:
+    cargo run --release -p tidings-faults -- {{ args }}
+
 # Make the generated texts anew: configuration, commands, the sample configuration, man pages (target/man).
 docs:
     docs/generate

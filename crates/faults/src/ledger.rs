@@ -160,9 +160,8 @@ pub(crate) fn reckon(items: &[Value], accepted: usize, arrivals: &[Arrival], end
         copies.entry(&arrival.message_id).or_default().push(arrival);
     }
     let known: HashSet<&str> = items.iter().filter_map(|item| item["message_id"].as_str()).collect();
-    for stranger in copies.keys().filter(|id| !known.contains(**id)) {
-        panic!("{stranger} arrived and nobody promised it");
-    }
+    let strangers: Vec<&&str> = copies.keys().filter(|id| !known.contains(**id)).collect();
+    assert!(strangers.is_empty(), "{strangers:?} arrived and nobody promised them");
     let mut tally = Tally { letters: accepted, lost: accepted.saturating_sub(items.len()), ..Tally::default() };
     for item in items {
         let id = item["message_id"].as_str().expect("an id is a text");
@@ -200,12 +199,9 @@ pub(crate) fn reckon(items: &[Value], accepted: usize, arrivals: &[Arrival], end
 /// Seconds to the next probe of a relay, as the log said when it was last held; nothing if it never was.
 pub(crate) fn probe_interval(house: &House, relay: &str) -> Option<Duration> {
     let log = house.log();
-    let held = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|line| {
-        let says = |line: &Value| line["message"] == "relay held" && line["relay"] == relay;
-        says(line) || says(&line["fields"])
-    })?;
-    let seconds = held["next_probe_s"].as_f64().or_else(|| held["fields"]["next_probe_s"].as_f64());
-    seconds.map(Duration::from_secs_f64)
+    let mut lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let held = lines.find(|line| line["message"] == "relay held" && line["relay"] == relay)?;
+    held["next_probe_s"].as_f64().map(Duration::from_secs_f64)
 }
 
 /// Measures a recovery: mends, waits for what shows that letters flow again, and reads the interval in force from the log.

@@ -53,7 +53,10 @@ fn run(options: &Options) -> Result<bool, String> {
     let wanted = |scenario: &&Scenario| options.only.is_empty() || options.only.iter().any(|word| scenario.name.contains(word.as_str()));
     let scenarios: Vec<Scenario> = SCENARIOS.iter().filter(wanted).copied().collect();
     if scenarios.is_empty() {
-        return Err(format!("no scenario is named so; there are: {}", SCENARIOS.iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ")));
+        return Err(format!(
+            "no scenario is named so; there are: {}",
+            SCENARIOS.iter().map(|scenario| scenario.name).collect::<Vec<_>>().join(", ")
+        ));
     }
     if options.list {
         for scenario in &scenarios {

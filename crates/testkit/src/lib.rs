@@ -8,6 +8,7 @@
 
 pub mod browser;
 pub mod certs;
+pub mod disk;
 mod dovecot;
 pub mod folder;
 pub mod http;

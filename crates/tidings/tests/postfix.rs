@@ -11,7 +11,6 @@ use tidings_testkit::certs::{CertFiles, TestCa, Validity};
 use tidings_testkit::folder::Folder;
 use tidings_testkit::judge::{Verdict, judge};
 use tidings_testkit::postfix::{MaildirLetter, Postfix};
-use tidings_testkit::wait;
 
 use house::events::{event, person, test_letter};
 use house::{House, PATIENCE};
@@ -302,60 +301,6 @@ fn a_relay_that_demands_a_client_certificate_is_held_until_one_is_given() {
     let letters = postfix.wait_for_letters(1, RECOVERY);
     house.until_quiet();
     assert_eq!((readers(&letters).len(), house.outbox(&["--state", "sent"]).len()), (1, 1));
-}
-
-#[test]
-fn postfix_stopped_in_the_middle_and_started_again_gets_every_letter() {
-    const LETTERS: usize = 400;
-    let mut postfix = Postfix::builder().start();
-    let house = House::start(|config| {
-        config.relay_key("port", &postfix.plain_port().to_string());
-        config.relay_key("limits", "{ sessions = 2, messages_per_session = 50 }");
-        config.relay_key("retry", "{ delays = [\"1s\"] }");
-    });
-    let events: Vec<Value> = (0..LETTERS).map(|n| test_letter(&n.to_string(), &format!("reader{n}@example.org"))).collect();
-    for batch in events.chunks(100) {
-        house.accept(batch);
-    }
-    postfix.wait_for_letters(20, PATIENCE);
-    postfix.stop();
-    let before = postfix.maildir_letters().len();
-    assert!(before < LETTERS, "all letters were through before the outage");
-    let held = house.until("the relay to be held and letters to wait", || {
-        Some(house.relay("sink"))
-            .filter(|relay| relay["condition"] == "held" && relay["waiting"].as_u64().is_some_and(|waiting| waiting > 2))
-    });
-    assert!(!text(&held, "reason").is_empty(), "{held}");
-    // A probe runs into the closed port, and then the reason says so.
-    house.until("a probe to find the port closed", || text(&house.relay("sink"), "reason").contains("Connection refused").then_some(()));
-    let waiting = house.outbox(&["--state", "waiting"]);
-    // At most one letter a session was on the wire behind its final dot: nobody knows of those. The others have spent nothing.
-    let (unknown, untouched): (Vec<_>, Vec<_>) = waiting.iter().partition(|item| item["maybe_duplicate"] == true);
-    assert!(unknown.len() <= 2, "{unknown:?}");
-    assert!(untouched.iter().all(|item| item["attempts"] == 0), "{untouched:?}");
-    postfix.start();
-    house.until_quiet_within(RECOVERY);
-
-    let items = house.outbox(&[]);
-    let wrong: Vec<_> = items.iter().filter(|item| item["state"] != "sent").collect();
-    assert!(items.len() == LETTERS && wrong.is_empty(), "{} items, {wrong:?}", items.len());
-    let letters = wait::until("every reader to have a letter", PATIENCE, || {
-        Some(postfix.maildir_letters()).filter(|letters| readers(letters).len() == LETTERS)
-    });
-    // Twice only where the session died after the final dot, and that is known.
-    let mut found: BTreeMap<String, Vec<&MaildirLetter>> = BTreeMap::new();
-    for letter in &letters {
-        found.entry(letter.to.clone()).or_default().push(letter);
-    }
-    for (reader, copies) in found.iter().filter(|(_, copies)| copies.len() > 1) {
-        let item = items.iter().find(|item| item["to"] == reader.as_str()).expect("it has an item");
-        assert!(copies.len() == 2 && item["maybe_duplicate"] == true, "{reader} got {} letters: {item}", copies.len());
-    }
-    let verdicts = judged(&letters);
-    for (letter, verdict) in letters.iter().zip(&verdicts) {
-        let item = items.iter().find(|item| item["to"] == letter.to.as_str()).expect("it has an item");
-        assert_eq!(verdict.message_id.as_deref(), Some(format!("<{}>", text(item, "message_id")).as_str()));
-    }
 }
 
 #[test]

@@ -60,10 +60,9 @@ fn rollover(scale: Scale) -> Tally {
     roll_over(&mut postfix, &files, &issue("localhost", Validity::Good));
     postfix.wait_for_letters(post(), patience);
     let mut tally = Tally::default();
-    for (host, validity, told) in [
-        ("localhost", Validity::Expired, "expired on 2021-01-01"),
-        ("mail.other.example", Validity::Good, "mail.other.example"),
-    ] {
+    for (host, validity, told) in
+        [("localhost", Validity::Expired, "expired on 2021-01-01"), ("mail.other.example", Validity::Good, "mail.other.example")]
+    {
         roll_over(&mut postfix, &files, &issue(host, validity));
         let before = postfix.maildir_letters().len();
         let all = post();

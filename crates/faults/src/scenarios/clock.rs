@@ -94,7 +94,11 @@ fn play(scale: Scale) -> Tally {
     house.sink.clear_faults();
 
     // A day back: what is due an hour ahead waits; new letters go at once; leases seem fresh for ever.
-    house.sink.add_fault(Fault::new(Stage::Rcpt, When::ToAddressContains(format!("reader.{}@", 2 * count)), What::reply("451 4.3.0 later")));
+    house.sink.add_fault(Fault::new(
+        Stage::Rcpt,
+        When::ToAddressContains(format!("reader.{}@", 2 * count)),
+        What::reply("451 4.3.0 later"),
+    ));
     house.sink.add_fault(stall());
     post(&house);
     on_the_wire(&house);

@@ -12,6 +12,7 @@ use tidings_core::{
 };
 use tidings_delivery::{
     Postman, PostmanOptions,
+    news::Newswire,
     plan::{RelayPlan, SmtpPlan, TlsMode, Way},
 };
 use tidings_sink::{Fault, Sink, SinkOptions, Stage, What, When};
@@ -119,9 +120,10 @@ fn acceptance(number: i64, now: Timestamp, expires_at: Timestamp) -> Acceptance 
     let id = Id::from_number(number);
     let to = format!("reader.{number}@example.org");
     let message_id = format!("{number}@house.example.org");
-    let bytes = format!("From: house@example.org\r\nMessage-ID: <{message_id}>\r\nTo: {to}\r\nSubject: {number}\r\n\r\nhello\r\n").into_bytes();
+    let bytes =
+        format!("From: house@example.org\r\nMessage-ID: <{message_id}>\r\nTo: {to}\r\nSubject: {number}\r\n\r\nhello\r\n").into_bytes();
     let sender = Some(Address::parse("house@example.org").expect("an address"));
-    let letter = Letter { id, kind: "object.changed", rule: "r".into(), message_id, sender, bytes, sensitive: false };
+    let letter = Letter { id, kind: "object.changed", rule: "r".into(), message_id, sender, bytes, sensitive: false, pattern: None };
     let item = Item {
         id,
         letter: id,
@@ -185,6 +187,7 @@ async fn day(scale: Scale) -> Tally {
         clock: Arc::clone(&day.clock) as Arc<dyn Clock>,
         node: "node".into(),
         seed: 42,
+        news: Newswire::default(),
     });
     let begun = day.clock.now();
     let outage = Duration::from_hours(24);

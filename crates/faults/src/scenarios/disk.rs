@@ -2,11 +2,9 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde_json::json;
-use tidings_testkit::folder::Folder;
-use tidings_testkit::process::{Program, installed};
+use tidings_testkit::disk::Tmpfs;
 
 use crate::house::{House, events};
 use crate::ledger::{End, of_sink, reckon};
@@ -26,40 +24,6 @@ pub(crate) const FULL: Scenario = Scenario {
     play: full,
 };
 
-/// A file system of its own on a folder, as long as it lives. Needs root.
-struct Tmpfs(PathBuf);
-
-impl Tmpfs {
-    /// Mounts one, with these options of mount(8).
-    #[track_caller]
-    fn mount(on: &Path, options: &str) -> Self {
-        let folder = Folder::new("mount");
-        let arguments = ["-t", "tmpfs", "-o", options, "tmpfs"].map(PathBuf::from);
-        let mounted = Program::new(installed("mount", "mount")).args(arguments).args([on]).run(folder.path(), Duration::from_secs(10));
-        assert!(mounted.status.success(), "this test mounts a small file system and must run as root: {}", mounted.stderr);
-        Self(on.to_owned())
-    }
-
-    /// Changes its options while it is in use, such as `size=32m`.
-    #[track_caller]
-    fn remount(&self, options: &str) {
-        let folder = Folder::new("mount");
-        let arguments = ["-o".into(), format!("remount,{options}").into(), self.0.clone()];
-        let mounted = Program::new(installed("mount", "mount")).args(arguments).run(folder.path(), Duration::from_secs(10));
-        assert!(mounted.status.success(), "{}", mounted.stderr);
-    }
-}
-
-impl Drop for Tmpfs {
-    fn drop(&mut self) {
-        // Lazily: a server that is still about may have files open.
-        let folder = Folder::new("umount");
-        let unmounted =
-            Program::new(installed("umount", "mount")).args(["-l".into(), self.0.clone()]).run(folder.path(), Duration::from_secs(10));
-        assert!(unmounted.status.success() || std::thread::panicking(), "{}", unmounted.stderr);
-    }
-}
-
 /// Fills the disk of a folder with a file until so many bytes are left, or none.
 fn fill(folder: &Path, bytes: usize) -> PathBuf {
     let path = folder.join("filler");
@@ -74,7 +38,8 @@ fn nearly_full(scale: Scale) -> Tally {
     house.token = house.create_token("events:write,outbox:read");
     house.serve();
     house.sink.close();
-    let batch: Vec<_> = (0..scale.of(200, 2_000)).map(|n| events::test_letter(&n.to_string(), &format!("reader.{n}@example.org"))).collect();
+    let batch: Vec<_> =
+        (0..scale.of(200, 2_000)).map(|n| events::test_letter(&n.to_string(), &format!("reader.{n}@example.org"))).collect();
     house.accept(&batch);
     house.until("the relay to be held", || (house.relay("sink")["condition"] == "held").then_some(()));
 

@@ -157,10 +157,9 @@ fn returns(scale: Scale) -> Tally {
 fn crowded(scale: Scale) -> Tally {
     const SEATS: usize = 2;
     let letters = scale.of(600, 6_000);
-    let mut house =
-        House::furnish_with(Mail::open_with(SinkOptions { max_sessions: Some(SEATS), ..SinkOptions::default() }), |config| {
-            config.relay_key("limits", "{ sessions = 8, messages_per_session = 20 }");
-        });
+    let mut house = House::furnish_with(Mail::open_with(SinkOptions { max_sessions: Some(SEATS), ..SinkOptions::default() }), |config| {
+        config.relay_key("limits", "{ sessions = 8, messages_per_session = 20 }");
+    });
     house.token = house.create_token("events:write,outbox:read,outbox:write");
     house.serve();
     // Letters take a moment, or two sessions are all that is ever wanted.

@@ -121,7 +121,8 @@ fn poison(scale: Scale) -> Tally {
     house.accept(&letters(count));
     house.until("the poisonous letter to spend an attempt, and everybody else to have a letter", || {
         let items = house.outbox(&[]);
-        let well = |item: &Value| if number(item) == 0 { item["attempts"] == 1 && item["state"] == "waiting" } else { item["state"] == "sent" };
+        let well =
+            |item: &Value| if number(item) == 0 { item["attempts"] == 1 && item["state"] == "waiting" } else { item["state"] == "sent" };
         items.iter().all(well).then_some(())
     });
     // Once it harms nobody it is a letter like any other.

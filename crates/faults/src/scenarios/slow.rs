@@ -22,7 +22,7 @@ const DRIP: Duration = Duration::from_millis(150);
 fn play(scale: Scale) -> Tally {
     let letters = scale.of(3, 20);
     let sink = Mail::open();
-    let proxies: Vec<Proxy> = (0..STAGES.len() + 1).map(|_| Proxy::to(sink.addr())).collect();
+    let proxies: Vec<Proxy> = (0..=STAGES.len()).map(|_| Proxy::to(sink.addr())).collect();
     let street = Street::open(&proxies.iter().map(Proxy::port).collect::<Vec<_>>(), BRISK);
     street.post([0], 1);
     street.until_quiet(RECOVERY);
@@ -62,7 +62,8 @@ fn play(scale: Scale) -> Tally {
     street.until_quiet(RECOVERY);
     let tally = reckon(&street.items(), street.accepted(), &of_sink(&sink.letters()), |_| End::Sent);
     let interval = |relay: usize| probe_interval(&street.house, &format!("r{relay}")).expect("it was held");
-    let recoveries = recoveries.into_iter().enumerate().filter_map(|(relay, took)| Some(Recovery { took: took?, interval: interval(relay) }));
+    let recoveries =
+        recoveries.into_iter().enumerate().filter_map(|(relay, took)| Some(Recovery { took: took?, interval: interval(relay) }));
     recoveries.fold(tally, Tally::recovered)
 }
 

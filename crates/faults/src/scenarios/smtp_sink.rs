@@ -36,9 +36,12 @@ enum Fate {
 
 fn cases() -> Vec<(Vec<&'static str>, Fate)> {
     let mut cases = Vec::new();
-    for (switch, at_the_door, at_the_letter) in
-        [("-f", Fate::HeldSlowly, Fate::Fail), ("-r", Fate::Held, Fate::Later), ("-q", Fate::Held, Fate::Held), ("-Q", Fate::Held, Fate::Held)]
-    {
+    for (switch, at_the_door, at_the_letter) in [
+        ("-f", Fate::HeldSlowly, Fate::Fail),
+        ("-r", Fate::Held, Fate::Later),
+        ("-q", Fate::Held, Fate::Held),
+        ("-Q", Fate::Held, Fate::Held),
+    ] {
         cases.extend(["CONNECT", "EHLO,HELO"].map(|stage| (vec![switch, stage], at_the_door)));
         cases.extend(["MAIL", "RCPT", "DATA", "."].map(|stage| (vec![switch, stage], at_the_letter)));
     }

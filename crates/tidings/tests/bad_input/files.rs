@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::disk::Tmpfs;
 use crate::house::House;
+use tidings_testkit::disk::Tmpfs;
 
 #[test]
 fn all_problems_of_a_configuration_are_told_at_once_with_their_places() {
