@@ -4,7 +4,7 @@ use clap::{Parser, ValueEnum};
 use serde::Serialize;
 use std::path::PathBuf;
 
-/// Measures the built tidings program: accepting, delivering, memory, beside Postfix and its tools.
+/// Measures the built tidings program: accepting, delivering, latency, memory, beside Postfix and its tools.
 #[derive(Debug, Parser)]
 #[command(name = "tidings-benches", version, max_term_width = 120)]
 pub(crate) struct Options {
@@ -17,7 +17,7 @@ pub(crate) struct Options {
     /// Letters a round through Postfix, which is slower. 8,000 if absent.
     #[arg(long, value_parser = clap::value_parser!(u64).range(100..=1_000_000))]
     pub(crate) postfix_letters: Option<u64>,
-    /// Waiting items at which memory is measured. 10,000 and 1,000,000 if absent.
+    /// Waiting items at which memory and the cost of a letter are measured. 10,000, 100,000 and 1,000,000 if absent.
     #[arg(long, value_delimiter = ',', value_name = "N,N")]
     pub(crate) waiting: Vec<u64>,
     /// The most SMTP sessions the server may open to the sink.
@@ -50,12 +50,31 @@ pub(crate) enum Group {
     Accept,
     /// From the event over HTTP to the sink, and draining a filled outbox.
     Deliver,
-    /// Memory with a short and a long queue.
+    /// The same with slow flushes.
+    Flush,
+    /// Letters of 100 KB.
+    Large,
+    /// One session to a distant relay.
+    Distance,
+    /// One session of small letters, each timed.
+    Session,
+    /// Urgent letters while many others wait.
+    Urgent,
+    /// The pickup directory, beside a bare loop.
+    Pickup,
+    /// Memory and the cost of a letter with short and long queues.
     Memory,
     /// Postfix as a durable relay.
     Postfix,
     /// smtp-source to smtp-sink with nothing durable between.
     Source,
+}
+
+impl Group {
+    /// Whether it runs the server.
+    pub(crate) fn serves(self) -> bool {
+        !matches!(self, Self::Postfix | Self::Source)
+    }
 }
 
 /// How much is measured.
@@ -69,7 +88,19 @@ pub(crate) struct Scale {
     pub(crate) postfix_letters: u64,
     /// Letters before the clock starts, through every durable subject.
     pub(crate) warm_up: u64,
-    /// Queue lengths at which memory is measured, the shortest first.
+    /// Letters of 100 KB a round.
+    pub(crate) large_letters: u64,
+    /// Letters a round to a distant relay.
+    pub(crate) distant_letters: u64,
+    /// Letters a round into the pickup directory.
+    pub(crate) pickup_letters: u64,
+    /// Letters a round over the one session that is timed.
+    pub(crate) timed_letters: u64,
+    /// Urgent letters a round.
+    pub(crate) urgent_letters: u64,
+    /// Letters that wait while urgent ones are sent.
+    pub(crate) backlog: u64,
+    /// Queue lengths at which memory and the cost of a letter are measured, the shortest first.
     pub(crate) waiting: Vec<u64>,
     /// The most sessions from the server to the sink.
     pub(crate) sessions: u16,
@@ -77,19 +108,63 @@ pub(crate) struct Scale {
     pub(crate) quick: bool,
 }
 
+/// What is usual unless the command line says otherwise.
+struct Usual {
+    rounds: u32,
+    letters: u64,
+    postfix_letters: u64,
+    large_letters: u64,
+    distant_letters: u64,
+    pickup_letters: u64,
+    timed_letters: u64,
+    urgent_letters: u64,
+    backlog: u64,
+    waiting: &'static [u64],
+}
+
 impl Options {
+    const FULL: Usual = Usual {
+        rounds: 8,
+        letters: 20_000,
+        postfix_letters: 8_000,
+        large_letters: 3_000,
+        distant_letters: 200,
+        pickup_letters: 8_000,
+        timed_letters: 3_000,
+        urgent_letters: 50,
+        backlog: 100_000,
+        waiting: &[10_000, 100_000, 1_000_000],
+    };
+    const SHORT: Usual = Usual {
+        rounds: 1,
+        letters: 2_000,
+        postfix_letters: 500,
+        large_letters: 300,
+        distant_letters: 60,
+        pickup_letters: 1_000,
+        timed_letters: 500,
+        urgent_letters: 50,
+        backlog: 10_000,
+        waiting: &[1_000, 20_000],
+    };
+
     /// The scale asked for.
     pub(crate) fn scale(&self) -> Scale {
-        let (rounds, letters, postfix, waiting) =
-            if self.quick { (1, 2_000, 500, [1_000, 20_000]) } else { (8, 20_000, 8_000, [10_000, 1_000_000]) };
-        let mut waiting = if self.waiting.is_empty() { waiting.to_vec() } else { self.waiting.clone() };
+        let usual = if self.quick { Self::SHORT } else { Self::FULL };
+        let letters = self.letters.unwrap_or(usual.letters);
+        let mut waiting = if self.waiting.is_empty() { usual.waiting.to_vec() } else { self.waiting.clone() };
         waiting.sort_unstable();
-        let letters = self.letters.unwrap_or(letters);
         Scale {
-            rounds: self.rounds.unwrap_or(rounds),
+            rounds: self.rounds.unwrap_or(usual.rounds),
             letters,
-            postfix_letters: self.postfix_letters.unwrap_or(postfix),
+            postfix_letters: self.postfix_letters.unwrap_or(usual.postfix_letters),
             warm_up: (letters / 20).clamp(50, 500),
+            large_letters: usual.large_letters,
+            distant_letters: usual.distant_letters,
+            pickup_letters: usual.pickup_letters,
+            timed_letters: usual.timed_letters,
+            urgent_letters: usual.urgent_letters,
+            backlog: usual.backlog,
             waiting,
             sessions: self.sessions,
             quick: self.quick,
@@ -111,6 +186,6 @@ mod tests {
         let options = Options::parse_from(["tidings-benches", "--quick", "--letters", "300", "--waiting", "500,100"]);
         let scale = options.scale();
         assert_eq!((scale.rounds, scale.letters, scale.waiting), (1, 300, vec![100, 500]));
-        assert_eq!(options.groups().len(), 5);
+        assert_eq!(options.groups().len(), 11);
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::{
     args::{Group, Options, Scale},
-    child, letter, machine,
+    child,
+    flush::Shim,
+    letter, machine,
     postfix::Postfix,
     program,
     smtp_tools::Source,
@@ -13,6 +15,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 use tempfile::TempDir;
 
@@ -26,6 +29,9 @@ pub(crate) struct Bench {
     /// Where `smtp-sink` listens when it runs.
     pub(crate) sink_addr: SocketAddr,
     groups: Vec<Group>,
+    shim: Option<Shim>,
+    /// The mean size of the files in the pickup directory, in bytes.
+    file_size: AtomicU64,
     /// Before `folder`, whose files it uses until it is stopped.
     postfix: Option<Postfix>,
     folder: TempDir,
@@ -40,16 +46,28 @@ impl Bench {
         let (scale, groups) = (options.scale(), options.groups());
         let any_of = |wanted: &[Group]| groups.iter().any(|group| wanted.contains(group));
         let folder = work_folder(options.work)?;
+        let serves = groups.iter().any(|group| group.serves());
         let program = match options.binary {
             Some(path) => path.canonicalize().with_context(|| format!("looking for {}", path.display()))?,
-            None if any_of(&[Group::Accept, Group::Deliver, Group::Memory]) => program::build().await?,
+            None if serves => program::build().await?,
             None => PathBuf::new(),
         };
+        let shim = if serves { Some(Shim::compile(folder.path()).await?) } else { None };
         let sink_addr = child::free_address()?;
         let postfix = if any_of(&[Group::Postfix]) { Some(Postfix::lay_out(&folder.path().join("postfix"), sink_addr)?) } else { None };
-        let bench = Self { scale, program, sink_addr, groups, postfix, folder };
+        let bench = Self { scale, program, sink_addr, groups, shim, file_size: AtomicU64::new(letter::USUAL_SIZE as u64), postfix, folder };
         bench.set_letter_size(letter::USUAL_SIZE)?;
         Ok(bench)
+    }
+
+    /// Makes the files of the bare loop as large as those of the pickup directory.
+    pub(crate) fn set_file_size(&self, bytes: u64) {
+        self.file_size.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The size of the files of the bare loop, in bytes.
+    pub(crate) fn file_size(&self) -> u64 {
+        self.file_size.load(Ordering::Relaxed)
     }
 
     /// Whether this group was asked for.
@@ -60,6 +78,14 @@ impl Bench {
     /// The folder on the disk under test.
     pub(crate) fn work(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// What counts the flushes of a server.
+    ///
+    /// # Errors
+    /// If no group that runs the server was asked for.
+    pub(crate) fn shim(&self) -> Result<Shim> {
+        self.shim.clone().context("no group that runs the server was asked for")
     }
 
     /// Makes the letter of `smtp-source` as long as the server's own letters are on average.

@@ -1,6 +1,10 @@
-//! A mail sink that counts: the ceiling for delivering, faster than `smtp-sink`, and the judge of losses and duplicates by Message-ID.
+//! A mail sink that counts: the ceiling for delivering, faster than `smtp-sink`, and the judge of losses and duplicates by Message-ID. It can offer CHUNKING, take
+//! the time of its clients, and tell at once when a letter for a certain reader has come.
+
+mod dialogue;
 
 use anyhow::{Context, Result, bail};
+use dialogue::Dialogue;
 use memchr::memmem;
 use std::{
     collections::HashMap,
@@ -14,28 +18,53 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
     task::{JoinHandle, JoinSet},
 };
 
-/// The longest command line taken, in bytes (RFC 5321 §4.5.3.1.4 asks for 512; extensions ask for more).
-const LONGEST_LINE: usize = 4_096;
 const GREETING: &[u8] = b"220 sink.example.org ESMTP\r\n";
-const HELLO: &[u8] = b"250-sink.example.org\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 ENHANCEDSTATUSCODES\r\n";
+
+/// What a sink does beside counting letters and bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Duties {
+    /// It keeps every Message-ID.
+    pub(crate) names: bool,
+    /// It offers CHUNKING (RFC 3030).
+    pub(crate) chunking: bool,
+    /// It notes, for every letter by DATA, how long its client took: from the sink's 354 to the sink's reply to the whole letter.
+    pub(crate) turns: bool,
+    /// It tells when a letter comes for a reader whose address begins so.
+    pub(crate) watched: Option<&'static str>,
+}
 
 /// The sink. Dropped, it ends.
 #[derive(Debug)]
 pub(crate) struct CountingSink {
     addr: SocketAddr,
     tally: Arc<Tally>,
+    arrivals: UnboundedReceiver<Arrival>,
     door: JoinHandle<()>,
+}
+
+/// A letter for a watched reader.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrival {
+    /// The reader's address.
+    pub(crate) to: String,
+    /// When the letter's last byte had been read.
+    pub(crate) at: Instant,
 }
 
 #[derive(Debug, Default)]
 struct Tally {
     letters: AtomicU64,
     bytes: AtomicU64,
+    chunking: bool,
     /// How often each Message-ID came, if anybody wants to know.
     names: Option<Mutex<HashMap<Box<[u8]>, u64>>>,
+    /// How long clients took for a letter.
+    turns: Option<Mutex<Vec<Duration>>>,
+    watched: Option<(&'static str, UnboundedSender<Arrival>)>,
 }
 
 /// What the Message-IDs say.
@@ -48,16 +77,23 @@ pub(crate) struct Names {
 }
 
 impl CountingSink {
-    /// Listens on a free loopback port. With `names`, it keeps every Message-ID.
+    /// Listens on a free loopback port.
     ///
     /// # Errors
     /// If there is no free port.
-    pub(crate) async fn listen(names: bool) -> Result<Self> {
+    pub(crate) async fn listen(duties: Duties) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("opening the counting sink")?;
         let addr = listener.local_addr().context("asking for the sink's port")?;
-        let tally = Arc::new(Tally { names: names.then(Mutex::default), ..Tally::default() });
+        let (teller, arrivals) = unbounded_channel();
+        let tally = Arc::new(Tally {
+            chunking: duties.chunking,
+            names: duties.names.then(Mutex::default),
+            turns: duties.turns.then(Mutex::default),
+            watched: duties.watched.map(|prefix| (prefix, teller)),
+            ..Tally::default()
+        });
         let door = tokio::spawn(receive(listener, Arc::clone(&tally)));
-        Ok(Self { addr, tally, door })
+        Ok(Self { addr, tally, arrivals, door })
     }
 
     /// Its address.
@@ -81,6 +117,21 @@ impl CountingSink {
         let names = names.lock().expect("no session panics while it holds the names");
         let distinct = u64::try_from(names.len()).expect("fewer than 2^64 letters");
         Names { distinct, duplicates: names.values().sum::<u64>() - distinct }
+    }
+
+    /// How long clients took for each letter since this was last asked; empty if nobody takes their time.
+    pub(crate) fn turns(&self) -> Vec<Duration> {
+        let Some(turns) = &self.tally.turns else { return Vec::new() };
+        std::mem::take(&mut turns.lock().expect("no session panics while it holds the times"))
+    }
+
+    /// The next letter for a watched reader.
+    ///
+    /// # Errors
+    /// If none comes `within` this time.
+    pub(crate) async fn arrival(&mut self, within: Duration) -> Result<Arrival> {
+        let next = tokio::time::timeout(within, self.arrivals.recv()).await;
+        next.ok().flatten().with_context(|| format!("no letter for a watched reader within {within:?}"))
     }
 
     /// Waits until there are so many letters and returns the moment.
@@ -121,14 +172,27 @@ async fn session(mut stream: TcpStream, tally: Arc<Tally>) -> std::io::Result<()
     stream.write_all(GREETING).await?;
     let (mut input, mut replies) = (Vec::with_capacity(65_536), Vec::new());
     let mut dialogue = Dialogue::default();
+    let mut invited: Option<Instant> = None;
     loop {
         if stream.read_buf(&mut input).await? == 0 {
             return Ok(());
         }
+        let before = dialogue.letters_by_data();
         let goes_on = dialogue.take(&mut input, &mut replies, &tally);
         if !replies.is_empty() {
             stream.write_all(&replies).await?;
             replies.clear();
+        }
+        if let Some(turns) = &tally.turns {
+            // A client that waits for 354, as it must (RFC 5321 §4.1.1.4), ends at most one letter a read.
+            if dialogue.letters_by_data() > before
+                && let Some(invited) = invited.take()
+            {
+                turns.lock().expect("no session panics while it holds the times").push(invited.elapsed());
+            }
+            if dialogue.in_data() {
+                invited.get_or_insert_with(Instant::now);
+            }
         }
         if !goes_on {
             return Ok(());
@@ -136,64 +200,15 @@ async fn session(mut stream: TcpStream, tally: Arc<Tally>) -> std::io::Result<()
     }
 }
 
-/// Where a session stands.
-#[derive(Debug, Default)]
-struct Dialogue {
-    /// Whether content is being received.
-    content: bool,
-    /// How far the content was searched for its end.
-    searched: usize,
-}
-
-impl Dialogue {
-    /// Takes everything that is complete from `input` and appends the replies. `false` ends the session.
-    fn take(&mut self, input: &mut Vec<u8>, replies: &mut Vec<u8>, tally: &Tally) -> bool {
-        let mut at = 0;
-        let mut goes_on = true;
-        while goes_on {
-            let rest = &input[at..];
-            if self.content {
-                // The line end of DATA itself was left in place, so that a lone dot ends an empty letter.
-                let Some(end) = memmem::find(&rest[self.searched..], b"\r\n.\r\n") else {
-                    self.searched = rest.len().saturating_sub(4);
-                    break;
-                };
-                let end = self.searched + end;
-                tally.count(&rest[2.min(end)..end]);
-                replies.extend_from_slice(b"250 2.0.0 taken\r\n");
-                at += end + 5;
-                (self.content, self.searched) = (false, 0);
-            } else {
-                let Some(end) = memchr::memchr(b'\n', rest) else {
-                    goes_on = rest.len() <= LONGEST_LINE;
-                    break;
-                };
-                let verb = rest[..end].trim_ascii().split(|&byte| byte == b' ').next().unwrap_or_default().to_ascii_uppercase();
-                let mut used = end + 1;
-                match verb.as_slice() {
-                    b"EHLO" => replies.extend_from_slice(HELLO),
-                    b"HELO" | b"MAIL" | b"RCPT" | b"RSET" | b"NOOP" => replies.extend_from_slice(b"250 2.0.0 ok\r\n"),
-                    b"DATA" if rest[..end].ends_with(b"\r") => {
-                        replies.extend_from_slice(b"354 go on\r\n");
-                        self.content = true;
-                        used = end - 1;
-                    }
-                    b"QUIT" => {
-                        replies.extend_from_slice(b"221 2.0.0 bye\r\n");
-                        goes_on = false;
-                    }
-                    _ => replies.extend_from_slice(b"500 5.5.2 unknown\r\n"),
-                }
-                at += used;
-            }
-        }
-        input.drain(..at);
-        goes_on
-    }
-}
-
 impl Tally {
-    fn count(&self, content: &[u8]) {
+    /// Takes note of a whole letter.
+    fn count(&self, content: &[u8], to: &[u8]) {
+        if let Some((prefix, teller)) = &self.watched
+            && to.starts_with(prefix.as_bytes())
+        {
+            // A listener that has gone wants to know no more.
+            let _ = teller.send(Arrival { to: String::from_utf8_lossy(to).into_owned(), at: Instant::now() });
+        }
         if let Some(names) = &self.names {
             let name = message_id(content).unwrap_or_default();
             *names.lock().expect("no session panics while it holds the names").entry(name.into()).or_default() += 1;
@@ -228,33 +243,9 @@ mod tests {
         format!("Subject: x\r\nMessage-Id: <{name}>\r\n\r\nHello\r\n..dot\r\n")
     }
 
-    #[test]
-    fn letters_are_found_however_the_bytes_are_cut() {
-        let wire = format!(
-            "EHLO me\r\nMAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\nDATA\r\n{}.\r\nMAIL FROM:<>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n{}.\r\nDATA\r\n.\r\nQUIT\r\n",
-            letter("1"),
-            letter("1")
-        );
-        for cut in 1..wire.len() {
-            let tally = Tally { names: Some(Mutex::default()), ..Tally::default() };
-            let (mut dialogue, mut input, mut replies, mut goes_on) = (Dialogue::default(), Vec::new(), Vec::new(), true);
-            for piece in wire.as_bytes().chunks(cut) {
-                assert!(goes_on, "the session ended before QUIT");
-                input.extend_from_slice(piece);
-                goes_on = dialogue.take(&mut input, &mut replies, &tally);
-            }
-            assert!(!goes_on && input.is_empty());
-            assert_eq!(tally.letters.load(Ordering::Acquire), 3);
-            assert_eq!(tally.names.as_ref().unwrap().lock().unwrap()[b"<1>".as_slice()], 2);
-            let codes: Vec<_> =
-                String::from_utf8(replies).unwrap().lines().filter(|l| &l[3..4] == " ").map(|l| l[..3].to_owned()).collect();
-            assert_eq!(codes.join(" "), "250 250 250 354 250 250 250 354 250 354 250 221");
-        }
-    }
-
     #[tokio::test]
     async fn a_session_over_tcp_is_counted_and_a_duplicate_is_seen() {
-        let sink = CountingSink::listen(true).await.unwrap();
+        let sink = CountingSink::listen(Duties { names: true, ..Duties::default() }).await.unwrap();
         let mut stream = TcpStream::connect(sink.addr()).await.unwrap();
         for name in ["a", "b", "a"] {
             let wire = format!("MAIL FROM:<>\r\nRCPT TO:<a@example.org>\r\nDATA\r\n{}.\r\n", letter(name));
@@ -264,5 +255,34 @@ mod tests {
         assert_eq!(sink.names(), Names { distinct: 2, duplicates: 1 });
         assert!(sink.bytes() > 100);
         assert!(sink.wait_for(4, Duration::from_millis(1)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_client_that_dawdles_is_timed_and_a_watched_reader_is_told_of() {
+        let mut sink = CountingSink::listen(Duties { turns: true, watched: Some("urgent"), ..Duties::default() }).await.unwrap();
+        let mut stream = TcpStream::connect(sink.addr()).await.unwrap();
+        let mut reply = [0; 256];
+        for (to, delay) in [("a", 0), ("urgent.7", 40)] {
+            stream.write_all(format!("MAIL FROM:<>\r\nRCPT TO:<{to}@example.org>\r\nDATA\r\n").as_bytes()).await.unwrap();
+            let mut said = String::new();
+            while !said.contains("354") {
+                let length = stream.read(&mut reply).await.unwrap();
+                said.push_str(std::str::from_utf8(&reply[..length]).unwrap());
+            }
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_millis(delay) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            stream.write_all(format!("{}.\r\n", letter(to)).as_bytes()).await.unwrap();
+        }
+        assert_eq!(sink.arrival(Duration::from_secs(20)).await.unwrap().to, "urgent.7@example.org");
+        sink.wait_for(2, Duration::from_secs(20)).await.unwrap();
+        let start = Instant::now();
+        let mut turns = sink.turns();
+        while turns.len() < 2 && start.elapsed() < Duration::from_secs(20) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            turns.extend(sink.turns());
+        }
+        assert!(turns.len() == 2 && turns[1] >= Duration::from_millis(40), "{turns:?}");
     }
 }

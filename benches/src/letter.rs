@@ -1,6 +1,9 @@
-//! The letter that `smtp-source` sends: two parts, made to a size, so that Postfix moves as many bytes as the server does.
+//! Letters of a size: the one that `smtp-source` sends has two parts and as many bytes as the server's own; the server gets templates for small letters and a
+//! picture for large ones.
 
-use std::fmt::Write as _;
+use crate::server::LetterSize;
+use anyhow::{Context, Result};
+use std::{fmt::Write as _, fs, path::Path};
 
 /// Size where nothing is known of the server's letters, in bytes on the wire.
 pub(crate) const USUAL_SIZE: usize = 4_096;
@@ -39,6 +42,44 @@ pub(crate) fn of_size(size: usize) -> String {
         room = room.saturating_sub(width + 9);
     }
     letter + TAIL
+}
+
+/// Bytes of the picture that makes a letter some 100,000 bytes long: in Base64 a third more, with line ends.
+const PICTURE: usize = 68_000;
+
+/// Puts what letters of this size need into the folder of the server's configuration.
+///
+/// # Errors
+/// If a file cannot be written.
+pub(crate) fn furnish(folder: &Path, size: LetterSize) -> Result<()> {
+    match size {
+        LetterSize::Usual => Ok(()),
+        LetterSize::Small => {
+            let templates = folder.join("templates/membership.joined");
+            fs::create_dir_all(&templates).context("making a folder for templates")?;
+            let files = [
+                ("membership.joined/subject.txt", "You are now a member of {{ object.label }}\n"),
+                ("membership.joined/body.txt", "You are now a member of the group {{ object.label }}.\n"),
+                ("membership.joined/body.html", "<p>You are now a member of the group {{ object.label }}.</p>\n"),
+                ("layout.txt", "Hello {{ reader.label }},\n\n[[ body ]]\n"),
+                ("layout.html", "<html><body>\n<p>Hello {{ reader.label }},</p>\n[[ body ]]\n</body></html>\n"),
+            ];
+            files.iter().try_for_each(|(name, text)| {
+                fs::write(folder.join("templates").join(name), text).with_context(|| format!("writing the template {name}"))
+            })
+        }
+        LetterSize::Pictured => fs::write(folder.join("logo.png"), picture()).context("writing the organisation's picture"),
+    }
+}
+
+/// Bytes that begin like a PNG picture (RFC 2083 §3.1) and go on at random, so that nothing can be gained by compressing them.
+fn picture() -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let noise = std::iter::repeat_with(move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state.to_be_bytes()[0]
+    });
+    b"\x89PNG\r\n\x1a\n".iter().copied().chain(noise).take(PICTURE).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Posts events from many clients at once, each waiting for its answer before it posts again.
 
-use crate::{events, http::Connection};
+use crate::{events::Story, http::Connection};
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use std::{
@@ -21,13 +21,20 @@ pub(crate) struct Manner {
     pub(crate) clients: u64,
     /// Events a request; 1 posts a single structured event.
     pub(crate) batch: u64,
+    /// What has happened.
+    pub(crate) story: Story,
 }
 
 impl Manner {
     /// One event a request from 64 clients.
-    pub(crate) const SINGLE: Self = Self { clients: 64, batch: 1 };
+    pub(crate) const SINGLE: Self = Self { clients: 64, batch: 1, story: Story::Joined };
     /// Batches of 100 from 8 clients.
-    pub(crate) const BATCHES: Self = Self { clients: 8, batch: 100 };
+    pub(crate) const BATCHES: Self = Self { clients: 8, batch: 100, story: Story::Joined };
+
+    /// The same with events of another kind.
+    pub(crate) const fn telling(self, story: Story) -> Self {
+        Self { story, ..self }
+    }
 }
 
 /// Where to post, and as whom.
@@ -55,12 +62,12 @@ pub(crate) async fn post(door: &Door, numbers: Range<u64>, manner: Manner) -> Re
     for _ in 0..manner.clients {
         connections.push(Connection::open(door.addr).await?);
     }
-    let head = Arc::new(head(door, manner));
+    let head = Arc::new(head(door, manner.batch));
     let next = Arc::new(AtomicU64::new(numbers.start));
     let start = Instant::now();
     let mut clients = JoinSet::new();
     for connection in connections {
-        clients.spawn(client(connection, Arc::clone(&head), Arc::clone(&next), numbers.end, manner.batch));
+        clients.spawn(client(connection, Arc::clone(&head), Arc::clone(&next), numbers.end, manner));
     }
     let mut accepted = 0;
     while let Some(client) = clients.join_next().await {
@@ -72,15 +79,16 @@ pub(crate) async fn post(door: &Door, numbers: Range<u64>, manner: Manner) -> Re
 }
 
 /// Everything of a request but the length and the body.
-fn head(door: &Door, manner: Manner) -> String {
-    let media = if manner.batch == 1 { "application/cloudevents+json" } else { "application/cloudevents-batch+json" };
+fn head(door: &Door, batch: u64) -> String {
+    let media = if batch == 1 { "application/cloudevents+json" } else { "application/cloudevents-batch+json" };
     format!(
         "POST /v1/events HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\nContent-Type: {media}\r\nContent-Length: ",
         door.addr, door.token
     )
 }
 
-async fn client(mut connection: Connection, head: Arc<String>, next: Arc<AtomicU64>, end: u64, batch: u64) -> Result<u64> {
+async fn client(mut connection: Connection, head: Arc<String>, next: Arc<AtomicU64>, end: u64, manner: Manner) -> Result<u64> {
+    let (batch, story) = (manner.batch, manner.story);
     let (mut request, mut body) = (String::new(), String::new());
     let mut accepted = 0;
     loop {
@@ -90,20 +98,56 @@ async fn client(mut connection: Connection, head: Arc<String>, next: Arc<AtomicU
         }
         body.clear();
         if batch == 1 {
-            events::write(&mut body, first);
+            story.write(&mut body, first);
         } else {
-            events::write_batch(&mut body, first..(first + batch).min(end));
+            story.write_batch(&mut body, first..(first + batch).min(end));
         }
         request.clear();
         request.push_str(&head);
         request.push_str(&body.len().to_string());
         request.push_str("\r\n\r\n");
         request.push_str(&body);
-        let answer = connection.exchange(request.as_bytes()).await?;
-        ensure!(answer.status == 202, "POST /v1/events: {}: {}", answer.status, String::from_utf8_lossy(answer.body));
-        let said: Accepted = serde_json::from_slice(answer.body).context("the answer to an accepted request is not what is promised")?;
-        ensure!(said.duplicates == 0, "{} of the events from number {first} on were known before", said.duplicates);
-        accepted += said.accepted;
+        accepted += hand_in(&mut connection, &request).await.with_context(|| format!("posting from number {first} on"))?;
+    }
+}
+
+/// One request, and how many events were accepted as new.
+async fn hand_in(connection: &mut Connection, request: &str) -> Result<u64> {
+    let answer = connection.exchange(request.as_bytes()).await?;
+    ensure!(answer.status == 202, "POST /v1/events: {}: {}", answer.status, String::from_utf8_lossy(answer.body));
+    let said: Accepted = serde_json::from_slice(answer.body).context("the answer to an accepted request is not what is promised")?;
+    ensure!(said.duplicates == 0, "{} of the events were known before", said.duplicates);
+    Ok(said.accepted)
+}
+
+/// A client that posts one event now and then, over a kept connection.
+#[derive(Debug)]
+pub(crate) struct Lone {
+    connection: Connection,
+    head: String,
+}
+
+impl Lone {
+    /// Connects.
+    ///
+    /// # Errors
+    /// If nobody listens.
+    pub(crate) async fn connect(door: &Door) -> Result<Self> {
+        Ok(Self { connection: Connection::open(door.addr).await?, head: head(door, 1) })
+    }
+
+    /// Posts the event of this number. Returns the moment before its first byte was sent.
+    ///
+    /// # Errors
+    /// If it is not accepted as new.
+    pub(crate) async fn post(&mut self, story: Story, number: u64) -> Result<Instant> {
+        let mut body = String::new();
+        story.write(&mut body, number);
+        let request = format!("{}{}\r\n\r\n{body}", self.head, body.len());
+        let start = Instant::now();
+        let accepted = hand_in(&mut self.connection, &request).await?;
+        ensure!(accepted == 1, "{accepted} events accepted, not 1");
+        Ok(start)
     }
 }
 
@@ -151,7 +195,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_number_is_posted_once() {
-        for manner in [Manner { clients: 3, batch: 1 }, Manner { clients: 3, batch: 10 }] {
+        for manner in [Manner { clients: 3, ..Manner::SINGLE }, Manner { clients: 3, batch: 10, ..Manner::BATCHES }] {
             let (door, ids) = a_server(false).await;
             post(&door, 5..128, manner).await.unwrap();
             let mut ids = ids.lock().unwrap().clone();
@@ -163,7 +207,9 @@ mod tests {
     #[tokio::test]
     async fn a_refused_request_is_an_error() {
         let (door, _) = a_server(true).await;
-        let error = post(&door, 0..10, Manner { clients: 1, batch: 1 }).await.unwrap_err();
+        let error = post(&door, 0..10, Manner { clients: 1, ..Manner::SINGLE }).await.unwrap_err();
+        assert!(format!("{error:#}").contains("503"), "{error:#}");
+        let error = Lone::connect(&door).await.unwrap().post(Story::Joined, 1).await.unwrap_err();
         assert!(error.to_string().contains("503"), "{error}");
     }
 }

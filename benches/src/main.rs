@@ -11,7 +11,10 @@ mod args;
 mod bench;
 mod child;
 mod counting_sink;
+mod delay;
 mod events;
+mod flush;
+mod folder_watch;
 mod http;
 mod letter;
 mod load;
@@ -66,7 +69,7 @@ async fn run(options: Options) -> Result<bool> {
     let bench = Bench::prepare(options).await?;
     let machine = machine::describe(bench.work());
     let before = machine::calibrate();
-    let verification = if bench.measures(Group::Deliver) {
+    let verification = if bench.measures(Group::Deliver) || bench.measures(Group::Flush) {
         Some(subjects::deliver::verify(&bench).await.context("the run that counts letters by Message-ID")?)
     } else {
         None
@@ -75,7 +78,7 @@ async fn run(options: Options) -> Result<bool> {
     let mut memory = Vec::new();
     if bench.measures(Group::Memory) {
         for &waiting in &bench.scale.waiting {
-            match subjects::memory::measure(&bench, waiting).await {
+            match subjects::memory::measure(&bench, waiting, memory.last()).await {
                 Ok(reading) => memory.push(reading),
                 Err(error) => rounds.failures.push(format!("memory with {waiting} waiting: {error:#}")),
             }

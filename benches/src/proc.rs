@@ -65,6 +65,15 @@ pub(crate) fn folder_bytes(folder: &Path) -> u64 {
     entries.flatten().map(size).sum()
 }
 
+/// Bytes that this user may still write to the file system of a folder.
+///
+/// # Errors
+/// If the folder cannot be reached.
+pub(crate) fn free_bytes(folder: &Path) -> Result<u64> {
+    let space = rustix::fs::statvfs(folder).with_context(|| format!("asking for the free space of {}", folder.display()))?;
+    Ok(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
 fn ticks_per_second() -> f64 {
     real(rustix::param::clock_ticks_per_second())
 }
@@ -83,6 +92,7 @@ mod tests {
         let reading = read(std::process::id()).unwrap();
         assert!(reading.resident_bytes > 100_000 && reading.peak_bytes >= reading.resident_bytes, "{reading:?}");
         assert!(machine_busy_seconds().unwrap() > 0.0);
+        assert!(free_bytes(Path::new("/")).is_ok() && free_bytes(Path::new("/no such folder")).is_err());
     }
 
     #[test]

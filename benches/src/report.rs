@@ -1,14 +1,18 @@
 //! The results: tables in Markdown for people, JSON for programs.
 
+mod aims;
+mod table;
+
 use crate::{
     args::Scale,
     machine::Machine,
     rounds::{Reading, Rounds},
-    stats::{Spread, counted, mebibytes, shown},
+    stats::{counted, mebibytes, real, shown},
     subjects::{SUBJECTS, Subject, deliver::Verification, memory::MemoryReading},
 };
 use serde_json::{Value, json};
 use std::fmt;
+use table::{spread_text, table};
 
 /// Everything a run found.
 #[derive(Debug)]
@@ -25,21 +29,6 @@ pub(crate) struct Report {
     pub(crate) rounds: Rounds,
     /// Memory, the shortest queue first.
     pub(crate) memory: Vec<MemoryReading>,
-}
-
-/// A ratio of two subjects' rates that is aimed at.
-const RATIO_AIMS: [(Subject, Subject, f64); 2] =
-    [(Subject::EndToEndSingle, Subject::Postfix, 5.0), (Subject::EndToEndBatches, Subject::Postfix, 5.0)];
-
-/// How much more memory the longest queue may take than the shortest, in MiB.
-const MEMORY_AIM: f64 = 50.0;
-
-/// An aim and what was reached.
-struct Aim {
-    what: String,
-    wanted: String,
-    reached: f64,
-    met: bool,
 }
 
 impl Report {
@@ -59,10 +48,10 @@ impl Report {
                 "rate": self.rounds.spread(*subject, |reading| Some(reading.rate)),
                 "ratio_to_postfix": self.rounds.ratio(*subject, Subject::Postfix),
                 "ratio_to_source": self.rounds.ratio(*subject, Subject::Source),
+                "latency_ms": self.rounds.latency(*subject),
             })
         };
-        let aims =
-            self.aims().into_iter().map(|aim| json!({"what": aim.what, "wanted": aim.wanted, "reached": aim.reached, "met": aim.met}));
+        let aims = aims::of(self);
         json!({
             "machine": self.machine,
             "calibration_sha256_per_second": {"before": self.calibration[0], "after": self.calibration[1]},
@@ -70,29 +59,9 @@ impl Report {
             "verification": self.verification,
             "subjects": self.rounds.subjects.iter().map(subject).collect::<Vec<_>>(),
             "memory": self.memory,
-            "aims": aims.collect::<Vec<_>>(),
+            "aims": aims,
             "failures": self.rounds.failures,
         })
-    }
-
-    fn aims(&self) -> Vec<Aim> {
-        let ratios = RATIO_AIMS.iter().filter_map(|&(subject, peer, least)| {
-            let reached = self.rounds.ratio(subject, peer)?.median;
-            let what = format!("{} ÷ {}", subject.name(), peer.name());
-            Some(Aim { what, wanted: format!("at least {least}"), reached, met: reached >= least })
-        });
-        let mut aims: Vec<Aim> = ratios.collect();
-        if let [shortest, .., longest] = self.memory.as_slice() {
-            let (short, long) = (counted(shortest.waiting), counted(longest.waiting));
-            let mut memory = |what: &str, of: fn(&MemoryReading) -> u64| {
-                let reached = mebibytes(of(longest)) - mebibytes(of(shortest));
-                let what = format!("peak memory, MiB more with {long} than with {short} waiting: {what}");
-                aims.push(Aim { what, wanted: format!("less than {MEMORY_AIM}"), reached, met: reached < MEMORY_AIM });
-            };
-            memory("fresh start", |reading| reading.fresh_peak_bytes);
-            memory("after draining", |reading| reading.drained_peak_bytes);
-        }
-        aims
     }
 
     fn rates(&self) -> String {
@@ -101,7 +70,8 @@ impl Report {
             let Some(rate) = self.rounds.spread(subject, |reading| Some(reading.rate)) else { continue };
             let figure =
                 |of: fn(&Reading) -> Option<f64>| self.rounds.spread(subject, of).map_or_else(String::new, |spread| shown(spread.median));
-            let ratio = |peer| self.rounds.ratio(subject, peer).filter(|_| subject != peer).map_or_else(String::new, spread_text);
+            let compared = |peer| subject.is_compared() && subject != peer;
+            let ratio = |peer| self.rounds.ratio(subject, peer).filter(|_| compared(peer)).map_or_else(String::new, spread_text);
             rows.push(vec![
                 subject.name().to_owned(),
                 spread_text(rate),
@@ -111,10 +81,33 @@ impl Report {
                 figure(|reading| reading.peak_bytes.map(mebibytes)),
                 figure(|reading| reading.stored_bytes),
                 figure(|reading| reading.written_bytes),
+                figure(|reading| reading.flushes),
+                figure(|reading| reading.letter_bytes.map(real)),
             ]);
         }
-        let heads = ["subject", "a second", "÷ Postfix", "÷ smtp-source", "CPU µs", "peak MiB", "stored bytes", "written bytes"];
+        let heads = [
+            "subject",
+            "a second",
+            "÷ Postfix",
+            "÷ smtp-source",
+            "CPU µs",
+            "peak MiB",
+            "stored bytes",
+            "written bytes",
+            "flushes",
+            "letter bytes",
+        ];
         table(&heads, &rows)
+    }
+
+    fn latencies(&self) -> Vec<Vec<String>> {
+        let row = |subject: Subject| {
+            let latency = self.rounds.latency(subject)?;
+            let (count, p50, p99, longest) =
+                (counted(latency.count as u64), shown(latency.p50), shown(latency.p99), shown(latency.longest));
+            Some(vec![subject.name().to_owned(), count, p50, p99, longest])
+        };
+        SUBJECTS.into_iter().filter_map(row).collect()
     }
 
     fn memory_table(&self) -> String {
@@ -125,14 +118,26 @@ impl Report {
                 shown(reading.filled_per_second),
                 shown(mebibytes(reading.filling_peak_bytes)),
                 format!("{} / {}", shown(fresh), shown(mebibytes(reading.fresh_peak_bytes))),
+                shown(reading.accepted_per_second),
+                shown(reading.accepted_cpu_us),
                 format!("{} / {}", shown(drained), shown(mebibytes(reading.drained_peak_bytes))),
-                format!("{} in {} s", counted(reading.drained), shown(reading.drained_seconds)),
+                shown(real(reading.drained) / reading.drained_seconds.max(1e-6)),
                 shown(reading.drained_cpu_us),
                 shown(reading.stored_bytes),
             ]
         };
-        let heads =
-            ["waiting", "filled a second", "peak filling", "fresh / peak", "after draining / peak", "drained", "CPU µs", "stored bytes"];
+        let heads = [
+            "waiting",
+            "filled a second",
+            "peak filling",
+            "fresh / peak",
+            "accepted a second",
+            "CPU µs",
+            "after draining / peak",
+            "drained a second",
+            "CPU µs",
+            "stored bytes",
+        ];
         table(&heads, &self.memory.iter().map(row).collect::<Vec<_>>())
     }
 }
@@ -155,44 +160,31 @@ impl fmt::Display for Report {
                 f,
                 "\nMedian [lowest – highest] of {rounds} interleaved rounds of {letters} letters ({postfix} through Postfix); ratios are taken"
             )?;
-            writeln!(f, "within a round; CPU and bytes are those of the durable program, a letter.\n\n{}", self.rates())?;
+            writeln!(f, "within a round; CPU, bytes and flushes are those of the durable program, a letter.\n\n{}", self.rates())?;
+        }
+        let latencies = self.latencies();
+        if !latencies.is_empty() {
+            let heads = ["milliseconds a letter, all rounds together", "letters", "half within", "99 % within", "longest"];
+            writeln!(f, "{}", table(&heads, &latencies))?;
         }
         if !self.memory.is_empty() {
-            writeln!(f, "Memory of the server in MiB, resident now / peak.\n\n{}", self.memory_table())?;
+            let what = "Queues of several lengths: memory of the server in MiB, resident now / peak, and CPU of the server a letter.";
+            writeln!(f, "{what}\n\n{}", self.memory_table())?;
         }
-        let aims = self.aims();
+        let aims = aims::of(self);
         if !aims.is_empty() {
-            let row =
-                |aim: &Aim| vec![aim.what.clone(), aim.wanted.clone(), shown(aim.reached), if aim.met { "yes" } else { "no" }.to_owned()];
+            let row = |aim: &aims::Aim| vec![aim.what.clone(), aim.wanted(), shown(aim.reached), aim.said().to_owned()];
             writeln!(f, "{}", table(&["aim", "wanted", "reached", "met"], &aims.iter().map(row).collect::<Vec<_>>()))?;
         }
         self.rounds.failures.iter().try_for_each(|failure| writeln!(f, "FAILED: {failure}"))
     }
 }
 
-fn spread_text(spread: Spread) -> String {
-    format!("{} [{} – {}]", shown(spread.median), shown(spread.min), shown(spread.max))
-}
-
-/// A Markdown table whose columns are aligned.
-fn table(heads: &[&str], rows: &[Vec<String>]) -> String {
-    let widths: Vec<usize> = heads
-        .iter()
-        .enumerate()
-        .map(|(column, head)| rows.iter().map(|row| row[column].chars().count()).chain([head.chars().count()]).max().unwrap_or(0))
-        .collect();
-    let line = |cells: &mut dyn Iterator<Item = &str>| {
-        let cells = cells.zip(&widths).map(|(cell, &width)| format!(" {cell:<width$} |"));
-        format!("|{}\n", cells.collect::<String>())
-    };
-    let rule = widths.iter().map(|&width| "-".repeat(width + 2) + "|").collect::<String>();
-    let body = rows.iter().map(|row| line(&mut row.iter().map(String::as_str))).collect::<String>();
-    format!("{}|{rule}\n{body}", line(&mut heads.iter().copied()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Options;
+    use clap::Parser as _;
 
     fn a_report(end_to_end: f64, duplicates: u64) -> Report {
         let reading = |rate| Some(Reading { rate, duplicates: Some(duplicates), ..Reading::default() });
@@ -202,6 +194,8 @@ mod tests {
             filling_peak_bytes: 1 << 25,
             fresh_bytes: 1 << 24,
             fresh_peak_bytes: 1 << 24,
+            accepted_per_second: 9_000.0,
+            accepted_cpu_us: 100.0,
             drained_bytes: mebibytes << 20,
             drained_peak_bytes: mebibytes << 20,
             drained: 5_000,
@@ -218,15 +212,7 @@ mod tests {
                 file_system: "ext4".to_owned(),
             },
             calibration: [2_000_000.0, 1_900_000.0],
-            scale: Scale {
-                rounds: 1,
-                letters: 2_000,
-                postfix_letters: 500,
-                warm_up: 100,
-                waiting: vec![10, 1_000],
-                sessions: 8,
-                quick: true,
-            },
+            scale: Options::parse_from(["tidings-benches", "--quick"]).scale(),
             verification: None,
             rounds: Rounds {
                 subjects: vec![
@@ -244,11 +230,11 @@ mod tests {
     fn an_aim_that_is_missed_is_shown_and_is_no_failure() {
         let report = a_report(4_000.0, 0);
         let text = report.to_string();
-        assert!(text.contains("| at least 5   | 4.00    | no  |"), "{text}");
+        assert!(text.contains("| at least 10.0 | 4.00    | no  |"), "{text}");
         assert!(text.contains("after draining") && text.contains("| 60.0    | no  |"), "{text}");
         assert!(text.contains("4,000 [4,000 – 4,000]"), "{text}");
         assert!(report.is_sound());
-        assert!(a_report(6_000.0, 0).to_string().contains("| 6.00    | yes |"));
+        assert!(a_report(12_000.0, 0).to_string().contains("| 12.0    | yes |"));
     }
 
     #[test]
@@ -261,13 +247,8 @@ mod tests {
         let json = a_report(6_000.0, 0).to_json();
         assert_eq!(json["subjects"][0]["rounds"][0]["rate"], 6_000.0);
         assert_eq!(json["subjects"][0]["ratio_to_postfix"]["median"], 6.0);
-        assert_eq!(json["aims"][0]["met"], true);
+        assert_eq!(json["aims"][0]["met"], false);
+        assert_eq!(json["aims"][0]["wanted"], "at least 10.0");
         assert_eq!(json["memory"][1]["waiting"], 1_000);
-    }
-
-    #[test]
-    fn columns_are_aligned() {
-        let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["long".to_owned(), "µ".to_owned()]];
-        assert_eq!(table(&["x", "value"], &rows), "| x    | value |\n|------|-------|\n| a    | 1     |\n| long | µ     |\n");
     }
 }

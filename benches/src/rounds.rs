@@ -2,13 +2,13 @@
 
 use crate::{
     bench::Bench,
-    stats::{Spread, shown},
+    stats::{Latency, Spread, shown},
     subjects::{SUBJECTS, Subject},
 };
 use serde::Serialize;
 
 /// What one subject came to in one round.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Reading {
     /// Events or letters a second.
     pub(crate) rate: f64,
@@ -20,6 +20,13 @@ pub(crate) struct Reading {
     pub(crate) stored_bytes: Option<f64>,
     /// Bytes handed to the disk a letter.
     pub(crate) written_bytes: Option<f64>,
+    /// Flushes of the durable program a letter.
+    pub(crate) flushes: Option<f64>,
+    /// The mean size of a letter on the wire or in its file, in bytes.
+    pub(crate) letter_bytes: Option<u64>,
+    /// How long single letters took, in milliseconds.
+    #[serde(skip)]
+    pub(crate) latencies_ms: Vec<f64>,
     /// Letters that did not arrive, where Message-IDs are counted.
     pub(crate) lost: Option<u64>,
     /// Letters that arrived again, where Message-IDs are counted.
@@ -37,7 +44,7 @@ pub(crate) struct Rounds {
 
 /// Runs the rounds. A subject that fails is noted and left out of later rounds.
 pub(crate) async fn run(bench: &Bench) -> Rounds {
-    let chosen = SUBJECTS.into_iter().filter(|subject| bench.measures(subject.group()));
+    let chosen = SUBJECTS.into_iter().filter(|subject| subject.groups().iter().any(|&group| bench.measures(group)));
     let mut rounds = Rounds { subjects: chosen.map(|subject| (subject, Vec::new())).collect(), failures: Vec::new() };
     for round in 1..=bench.scale.rounds {
         for (subject, readings) in &mut rounds.subjects {
@@ -47,7 +54,9 @@ pub(crate) async fn run(bench: &Bench) -> Rounds {
             }
             match subject.measure(bench).await {
                 Ok(reading) => {
-                    eprintln!("round {round}/{}: {}: {}/s", bench.scale.rounds, subject.name(), shown(reading.rate));
+                    let latency = Latency::of(reading.latencies_ms.iter().copied());
+                    let latency = latency.map_or_else(String::new, |latency| format!(", 99 % within {} ms", shown(latency.p99)));
+                    eprintln!("round {round}/{}: {}: {}/s{latency}", bench.scale.rounds, subject.name(), shown(reading.rate));
                     readings.push(Some(reading));
                 }
                 Err(error) => {
@@ -65,6 +74,11 @@ impl Rounds {
     /// The spread of one figure of a subject.
     pub(crate) fn spread(&self, subject: Subject, figure: impl Fn(&Reading) -> Option<f64>) -> Option<Spread> {
         Spread::of(self.readings(subject).iter().flatten().filter_map(figure))
+    }
+
+    /// How long single letters of a subject took, all rounds together.
+    pub(crate) fn latency(&self, subject: Subject) -> Option<Latency> {
+        Latency::of(self.readings(subject).iter().flatten().flat_map(|reading| reading.latencies_ms.iter().copied()))
     }
 
     /// The ratio of two subjects' rates, taken within each round.

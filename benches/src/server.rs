@@ -3,9 +3,12 @@
 use crate::{
     bench::Bench,
     child::{self, Running},
-    http,
+    flush::{FlushTally, Shim},
+    http, letter,
     load::Door,
     proc::{self, ProcessReading},
+    rounds::Reading,
+    stats::real,
 };
 use anyhow::{Context, Result, bail, ensure};
 use std::{
@@ -24,6 +27,86 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the server may take to end; with a long queue the last checkpoint of the database takes its time.
 const FAREWELL: Duration = Duration::from_secs(120);
 
+/// How the server is set up, as far as subjects differ.
+#[derive(Debug, Clone)]
+pub(crate) struct Setup {
+    way: Way,
+    sessions: u16,
+    letters: LetterSize,
+    flush_delay: Duration,
+}
+
+/// The only relay.
+#[derive(Debug, Clone)]
+enum Way {
+    Smtp(SocketAddr),
+    Pickup(PathBuf),
+}
+
+/// What letters look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LetterSize {
+    /// Built in.
+    Usual,
+    /// A text and a line of HTML, about 1 KB with their headers.
+    Small,
+    /// Built in, with a picture of the organisation inside: about 100 KB.
+    Pictured,
+}
+
+impl Setup {
+    /// Letters go by SMTP to this address, over as many sessions as the scale says.
+    pub(crate) fn smtp(bench: &Bench, addr: SocketAddr) -> Self {
+        Self { way: Way::Smtp(addr), sessions: bench.scale.sessions, letters: LetterSize::Usual, flush_delay: Duration::ZERO }
+    }
+
+    /// Letters go into this folder, from so many writers.
+    pub(crate) fn pickup(folder: PathBuf, writers: u16) -> Self {
+        Self { way: Way::Pickup(folder), sessions: writers, letters: LetterSize::Usual, flush_delay: Duration::ZERO }
+    }
+
+    /// Over so many sessions.
+    pub(crate) fn sessions(self, sessions: u16) -> Self {
+        Self { sessions, ..self }
+    }
+
+    /// With letters of this size.
+    pub(crate) fn letters(self, letters: LetterSize) -> Self {
+        Self { letters, ..self }
+    }
+
+    /// On a disk whose every flush takes so much longer.
+    pub(crate) fn slow_flushes(self, flush_delay: Duration) -> Self {
+        Self { flush_delay, ..self }
+    }
+
+    fn configuration(&self, listen: SocketAddr) -> String {
+        let way = match &self.way {
+            Way::Smtp(addr) => format!("kind = \"smtp\"\nhost = \"{}\"\nport = {}\ntls = \"none\"", addr.ip(), addr.port()),
+            Way::Pickup(folder) => format!("kind = \"pickup\"\nfolder = \"{}\"", folder.display()),
+        };
+        let letters = match self.letters {
+            LetterSize::Usual => "",
+            LetterSize::Small => "[letters]\ntemplates = \"templates\"\n",
+            LetterSize::Pictured => "[organisation]\nlogo = \"logo.png\"\n",
+        };
+        format!(
+            "[server]
+listen = \"{listen}\"
+data_dir = \"data\"
+
+{letters}
+[[relay]]
+name = \"{RELAY}\"
+{way}
+from = \"no-reply@example.org\"
+limits = {{ sessions = {}, messages_per_session = 1000 }}
+",
+            self.sessions
+        )
+    }
+}
+
 /// A configuration with its database. Dropped, both go.
 #[derive(Debug)]
 pub(crate) struct House {
@@ -31,37 +114,23 @@ pub(crate) struct House {
     folder: TempDir,
     config: PathBuf,
     door: Door,
+    shim: Shim,
+    flush_delay: Duration,
 }
 
 impl House {
-    /// Writes a configuration whose relay is `relay`, and makes a token.
+    /// Writes a configuration, and makes a token.
     ///
     /// # Errors
     /// If the program refuses the configuration.
-    pub(crate) async fn new(bench: &Bench, relay: SocketAddr) -> Result<Self> {
+    pub(crate) async fn new(bench: &Bench, setup: Setup) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("house-").tempdir_in(bench.work()).context("making a folder for the server")?;
         let config = folder.path().join("tidings.toml");
         let addr = child::free_address()?;
-        let text = format!(
-            "[server]
-listen = \"{addr}\"
-data_dir = \"data\"
-
-[[relay]]
-name = \"{RELAY}\"
-kind = \"smtp\"
-host = \"{}\"
-port = {}
-tls = \"none\"
-from = \"no-reply@example.org\"
-limits = {{ sessions = {}, messages_per_session = 1000 }}
-",
-            relay.ip(),
-            relay.port(),
-            bench.scale.sessions
-        );
-        fs::write(&config, text).context("writing the configuration")?;
-        let mut house = Self { program: bench.program.clone(), folder, config, door: Door { addr, token: String::new() } };
+        fs::write(&config, setup.configuration(addr)).context("writing the configuration")?;
+        letter::furnish(folder.path(), setup.letters)?;
+        let (program, shim, door) = (bench.program.clone(), bench.shim()?, Door { addr, token: String::new() });
+        let mut house = Self { program, folder, config, door, shim, flush_delay: setup.flush_delay };
         let token = house.command(&["token", "create", "--scope", "events:write"]).await?;
         token.trim().clone_into(&mut house.door.token);
         ensure!(!house.door.token.is_empty(), "tidings token create printed no token");
@@ -91,12 +160,13 @@ limits = {{ sessions = {}, messages_per_session = 1000 }}
     pub(crate) async fn serve(&self) -> Result<Server> {
         let mut command = Command::new(&self.program);
         command.arg("serve").arg("-c").arg(&self.config).current_dir(self.folder.path());
+        let flushes = self.shim.preload(&mut command, self.folder.path().join("flushes"), self.flush_delay)?;
         let mut running = Running::start(command, &self.folder.path().join("serve.log"))?;
         let start = Instant::now();
         loop {
             running.must_run()?;
             if matches!(http::get(self.door.addr, "/readyz").await, Ok((200, _))) {
-                return Ok(Server { running, door: self.door.clone() });
+                return Ok(Server { running, door: self.door.clone(), flushes });
             }
             if start.elapsed() > PATIENCE {
                 bail!("the server is not ready after {PATIENCE:?}\n{}", running.log_tail());
@@ -126,6 +196,7 @@ limits = {{ sessions = {}, messages_per_session = 1000 }}
 pub(crate) struct Server {
     running: Running,
     door: Door,
+    flushes: FlushTally,
 }
 
 /// What the server says of its letters (`/metrics`).
@@ -137,18 +208,42 @@ pub(crate) struct Books {
     pub(crate) queued: f64,
 }
 
+/// Where a server stands.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ServerState {
+    /// What the kernel says.
+    pub(crate) process: ProcessReading,
+    /// Flushes so far.
+    pub(crate) flushes: u64,
+}
+
+impl ServerState {
+    /// What each of `letters` has cost since `earlier`; the rate is still open.
+    pub(crate) fn since(&self, earlier: &Self, letters: u64) -> Reading {
+        let (now, then, letters) = (&self.process, &earlier.process, real(letters.max(1)));
+        Reading {
+            cpu_us: Some((now.cpu_seconds - then.cpu_seconds) * 1e6 / letters),
+            peak_bytes: Some(now.peak_bytes),
+            written_bytes: Some(real(now.written_bytes - then.written_bytes) / letters),
+            flushes: Some(real(self.flushes - earlier.flushes) / letters),
+            ..Reading::default()
+        }
+    }
+}
+
 impl Server {
     /// Where events are posted.
     pub(crate) fn door(&self) -> &Door {
         &self.door
     }
 
-    /// What the kernel says of the process.
+    /// What the kernel says of the process, and its flushes.
     ///
     /// # Errors
     /// If it has ended.
-    pub(crate) fn reading(&self) -> Result<ProcessReading> {
-        proc::read(self.running.pid()).with_context(|| format!("the server has ended\n{}", self.running.log_tail()))
+    pub(crate) fn state(&self) -> Result<ServerState> {
+        let process = proc::read(self.running.pid()).with_context(|| format!("the server has ended\n{}", self.running.log_tail()))?;
+        Ok(ServerState { process, flushes: self.flushes.count()? })
     }
 
     /// What it says of its letters.

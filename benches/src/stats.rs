@@ -1,6 +1,7 @@
 //! Medians and spreads.
 
 use serde::Serialize;
+use std::time::Duration;
 
 /// What several rounds came to.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -22,6 +23,35 @@ impl Spread {
         let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);
         Some(Self { median: f64::midpoint(low, high), min, max })
     }
+}
+
+/// How long single things took, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(crate) struct Latency {
+    /// How many there were.
+    pub(crate) count: usize,
+    /// Half of them took no longer.
+    pub(crate) p50: f64,
+    /// 99 % of them took no longer.
+    pub(crate) p99: f64,
+    /// None took longer.
+    pub(crate) longest: f64,
+}
+
+impl Latency {
+    /// Of these times, unless there are none. A percentile is the smallest time that so many did not exceed ("nearest rank").
+    pub(crate) fn of(times: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut times: Vec<f64> = times.into_iter().collect();
+        times.sort_by(f64::total_cmp);
+        let longest = *times.last()?;
+        let at = |percent: usize| times[(times.len() * percent).div_ceil(100) - 1];
+        Some(Self { count: times.len(), p50: at(50), p99: at(99), longest })
+    }
+}
+
+/// A duration in milliseconds.
+pub(crate) fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
 }
 
 /// A count as a number to reckon with.
@@ -74,6 +104,14 @@ mod tests {
         assert_eq!(Spread::of([4.0, 1.0, 3.0, 2.0]), Some(Spread { median: 2.5, min: 1.0, max: 4.0 }));
         assert_eq!(Spread::of([7.0]), Some(Spread { median: 7.0, min: 7.0, max: 7.0 }));
         assert_eq!(Spread::of([]), None);
+    }
+
+    #[test]
+    fn percentiles_are_times_that_occurred() {
+        let times = (1..=200_u32).rev().map(f64::from);
+        assert_eq!(Latency::of(times), Some(Latency { count: 200, p50: 100.0, p99: 198.0, longest: 200.0 }));
+        assert_eq!(Latency::of([3.0]), Some(Latency { count: 1, p50: 3.0, p99: 3.0, longest: 3.0 }));
+        assert_eq!(Latency::of([]), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::{
     child,
     load::{self, Manner},
     rounds::Reading,
-    server::House,
+    server::{House, Setup},
     stats::real,
 };
 use anyhow::{Context, Result, ensure};
@@ -16,14 +16,14 @@ use anyhow::{Context, Result, ensure};
 /// If an event is not accepted, or does not lead to one waiting letter.
 pub(crate) async fn measure(bench: &Bench, manner: Manner) -> Result<Reading> {
     let (warm_up, letters) = (bench.scale.warm_up, bench.scale.letters);
-    let house = House::new(bench, child::free_address()?).await?;
+    let house = House::new(bench, Setup::smtp(bench, child::free_address()?)).await?;
     house.pause().await?;
     let empty = house.data_bytes();
     let server = house.serve().await?;
     load::post(server.door(), 0..warm_up, manner).await.context("warming up")?;
-    let before = server.reading()?;
+    let before = server.state()?;
     let taken = load::post(server.door(), warm_up..warm_up + letters, manner).await?;
-    let after = server.reading()?;
+    let after = server.state()?;
     let queued = server.books().await?.queued;
     ensure!(
         (queued - real(warm_up + letters)).abs() < 0.5,
@@ -34,10 +34,7 @@ pub(crate) async fn measure(bench: &Bench, manner: Manner) -> Result<Reading> {
     server.stop().await?;
     Ok(Reading {
         rate: real(letters) / taken.as_secs_f64(),
-        cpu_us: Some((after.cpu_seconds - before.cpu_seconds) * 1e6 / real(letters)),
-        peak_bytes: Some(after.peak_bytes),
         stored_bytes: Some(real(house.data_bytes().saturating_sub(empty)) / real(warm_up + letters)),
-        written_bytes: Some(real(after.written_bytes - before.written_bytes) / real(letters)),
-        ..Reading::default()
+        ..after.since(&before, letters)
     })
 }
