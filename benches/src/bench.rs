@@ -52,9 +52,12 @@ impl Bench {
             None if serves => program::build().await?,
             None => PathBuf::new(),
         };
-        let shim = if serves { Some(Shim::compile(folder.path()).await?) } else { None };
+        let shim = if serves || any_of(&[Group::Postfix]) { Some(Shim::compile(folder.path()).await?) } else { None };
         let sink_addr = child::free_address()?;
-        let postfix = if any_of(&[Group::Postfix]) { Some(Postfix::lay_out(&folder.path().join("postfix"), sink_addr)?) } else { None };
+        let postfix = match &shim {
+            Some(shim) if any_of(&[Group::Postfix]) => Some(Postfix::lay_out(&folder.path().join("postfix"), sink_addr, shim)?),
+            _ => None,
+        };
         let bench = Self { scale, program, sink_addr, groups, shim, file_size: AtomicU64::new(letter::USUAL_SIZE as u64), postfix, folder };
         bench.set_letter_size(letter::USUAL_SIZE)?;
         Ok(bench)
@@ -80,12 +83,12 @@ impl Bench {
         self.folder.path()
     }
 
-    /// What counts the flushes of a server.
+    /// What counts flushes.
     ///
     /// # Errors
-    /// If no group that runs the server was asked for.
+    /// If nothing that flushes was asked for.
     pub(crate) fn shim(&self) -> Result<Shim> {
-        self.shim.clone().context("no group that runs the server was asked for")
+        self.shim.clone().context("nothing that flushes was asked for")
     }
 
     /// Makes the letter of `smtp-source` as long as the server's own letters are on average.

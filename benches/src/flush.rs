@@ -46,14 +46,30 @@ impl Shim {
     /// # Errors
     /// If the file cannot be made.
     pub(crate) fn preload(&self, command: &mut Command, tally: PathBuf, delay: Duration) -> Result<FlushTally> {
-        fs::write(&tally, 0_u64.to_ne_bytes()).with_context(|| format!("making {}", tally.display()))?;
-        command.env("LD_PRELOAD", &self.library).env("BENCH_FLUSH_TALLY", &tally);
-        command.env("BENCH_FLUSH_DELAY_US", delay.as_micros().to_string());
-        Ok(FlushTally { path: tally })
+        command.envs(self.environment(&tally, delay));
+        FlushTally::make(tally)
+    }
+
+    /// The environment that makes a program do so.
+    pub(crate) fn environment(&self, tally: &Path, delay: Duration) -> [(&'static str, String); 3] {
+        [
+            ("LD_PRELOAD", self.library.display().to_string()),
+            ("BENCH_FLUSH_TALLY", tally.display().to_string()),
+            ("BENCH_FLUSH_DELAY_US", delay.as_micros().to_string()),
+        ]
     }
 }
 
 impl FlushTally {
+    /// A count of nothing yet.
+    ///
+    /// # Errors
+    /// If the file cannot be made.
+    pub(crate) fn make(path: PathBuf) -> Result<Self> {
+        fs::write(&path, 0_u64.to_ne_bytes()).with_context(|| format!("making {}", path.display()))?;
+        Ok(Self { path })
+    }
+
     /// Flushes so far.
     ///
     /// # Errors

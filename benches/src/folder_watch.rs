@@ -12,12 +12,16 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Bytes of notices read at a time: some two thousand of them.
+const NOTICES: usize = 64 * 1024;
+
 /// The watch of one folder.
 #[derive(Debug)]
 pub(crate) struct FolderWatch {
     notices: OwnedFd,
     ending: &'static [u8],
     files: u64,
+    buffer: Box<[MaybeUninit<u8>]>,
 }
 
 impl FolderWatch {
@@ -29,7 +33,7 @@ impl FolderWatch {
         let notices = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC).context("asking the kernel for notices")?;
         let kinds = WatchFlags::CREATE | WatchFlags::MOVED_TO;
         inotify::add_watch(&notices, folder, kinds).with_context(|| format!("watching {}", folder.display()))?;
-        Ok(Self { notices, ending: ending.as_bytes(), files: 0 })
+        Ok(Self { notices, ending: ending.as_bytes(), files: 0, buffer: Box::new_uninit_slice(NOTICES) })
     }
 
     /// Files so far, as of the last look.
@@ -56,8 +60,7 @@ impl FolderWatch {
     }
 
     fn look(&mut self) -> Result<()> {
-        let mut buffer = [MaybeUninit::uninit(); 64 * 1024];
-        let mut reader = inotify::Reader::new(&self.notices, &mut buffer);
+        let mut reader = inotify::Reader::new(&self.notices, &mut self.buffer);
         loop {
             match reader.next() {
                 Ok(notice) => {

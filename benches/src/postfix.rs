@@ -1,6 +1,9 @@
 //! Postfix as a durable relay: an instance of its own with default settings, without DNS, apart from any system instance.
 
-use crate::child;
+use crate::{
+    child,
+    flush::{FlushTally, Shim},
+};
 use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs,
@@ -46,15 +49,16 @@ pub(crate) struct Postfix {
     etc: PathBuf,
     log: PathBuf,
     addr: SocketAddr,
+    flushes: FlushTally,
     running: AtomicBool,
 }
 
 impl Postfix {
-    /// Writes configuration and folders below `folder`; everything it takes goes on to `onward`.
+    /// Writes configuration and folders below `folder`; everything it takes goes on to `onward`. Its processes count their flushes.
     ///
     /// # Errors
     /// If it is not installed, this is not root, or Postfix's own users could not get into the folder.
-    pub(crate) fn lay_out(folder: &Path, onward: SocketAddr) -> Result<Self> {
+    pub(crate) fn lay_out(folder: &Path, onward: SocketAddr, shim: &Shim) -> Result<Self> {
         child::installed("postfix", "postfix")?;
         ensure!(rustix::process::geteuid().is_root(), "only root can start Postfix: run as root, or leave it out with --only");
         for part in folder.ancestors().skip(1) {
@@ -66,6 +70,8 @@ impl Postfix {
         }
         chown(folder.join("lib"), Some(user_id("postfix")?), None).context("giving a folder to the user postfix")?;
         let addr = child::free_address()?;
+        let flushes = FlushTally::make(folder.join("flushes"))?;
+        let counting = shim.environment(&folder.join("flushes"), Duration::ZERO).map(|(name, value)| format!("{name}={value}")).join(" ");
         let own = folder.display();
         let main = format!(
             "compatibility_level = 3.6
@@ -90,6 +96,7 @@ smtpd_peername_lookup = no
 smtpd_relay_restrictions = permit_mynetworks, reject
 smtpd_tls_security_level = none
 notify_classes =
+import_environment = MAIL_CONFIG MAIL_DEBUG MAIL_LOGTAG TZ LANG=C {counting}
 ",
             onward.ip(),
             onward.port()
@@ -97,12 +104,20 @@ notify_classes =
         let etc = folder.join("etc");
         fs::write(etc.join("main.cf"), main).context("writing main.cf")?;
         fs::write(etc.join("master.cf"), format!("{addr} inet n - n - - smtpd\n{SERVICES}")).context("writing master.cf")?;
-        Ok(Self { etc, log: folder.join("log"), addr, running: AtomicBool::new(false) })
+        Ok(Self { etc, log: folder.join("log"), addr, flushes, running: AtomicBool::new(false) })
     }
 
     /// Where it listens.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Flushes of all its processes so far.
+    ///
+    /// # Errors
+    /// If the count cannot be read.
+    pub(crate) fn flushes(&self) -> Result<u64> {
+        self.flushes.count()
     }
 
     /// Starts it and waits for its greeting.

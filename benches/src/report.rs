@@ -35,8 +35,8 @@ impl Report {
     /// Whether everything was measured and no letter was lost or doubled.
     pub(crate) fn is_sound(&self) -> bool {
         let strays = self.verification.map_or(0, |run| run.lost + run.duplicates);
-        let counted = self.rounds.readings(Subject::EndToEndCounted).iter().flatten();
-        let rounds: u64 = counted.map(|reading| reading.lost.unwrap_or(0) + reading.duplicates.unwrap_or(0)).sum();
+        let readings = self.rounds.subjects.iter().flat_map(|(_, readings)| readings.iter().flatten());
+        let rounds: u64 = readings.map(|reading| reading.lost.unwrap_or(0) + reading.duplicates.unwrap_or(0)).sum();
         self.rounds.failures.is_empty() && strays + rounds == 0
     }
 

@@ -120,24 +120,24 @@ impl Subject {
     /// The name in the table.
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::AcceptSingle => "accept: 64 clients, one event a request",
-            Self::AcceptBatches => "accept: 8 clients, batches of 100",
-            Self::EndToEndSingle => "event to smtp-sink: 64 clients, one event a request",
-            Self::SlowSingle => "event to smtp-sink, flushes 2 ms slower: 64 clients, one event a request",
-            Self::EndToEndBatches => "event to smtp-sink: 8 clients, batches of 100",
-            Self::SlowBatches => "event to smtp-sink, flushes 2 ms slower: 8 clients, batches of 100",
-            Self::EndToEndCounted => "event to counting sink: 8 clients, batches of 100",
+            Self::AcceptSingle => "accept, one event a request",
+            Self::AcceptBatches => "accept, batches of 100",
+            Self::EndToEndSingle => "event to smtp-sink, one event a request",
+            Self::SlowSingle => "event to smtp-sink, slow flushes, one event a request",
+            Self::EndToEndBatches => "event to smtp-sink, batches of 100",
+            Self::SlowBatches => "event to smtp-sink, slow flushes, batches of 100",
+            Self::EndToEndCounted => "event to counting sink, batches of 100",
             Self::Drain => "filled outbox to smtp-sink",
-            Self::LargePicture => "100 KB letters to counting sink: a picture inside",
-            Self::LargeText => "100 KB letters to counting sink: 46 KB of text in the event",
-            Self::DistanceData => "50 ms away, one session: DATA",
-            Self::DistanceChunking => "50 ms away, one session: CHUNKING offered",
-            Self::Session => "one session, 1 KB letters",
+            Self::LargePicture => "100 KB letters, a picture inside",
+            Self::LargeText => "100 KB letters, text of their own",
+            Self::DistanceData => "50 ms away, one session, DATA",
+            Self::DistanceChunking => "50 ms away, one session, CHUNKING offered",
+            Self::Session => "1 KB letters, one session",
             Self::Urgent => "urgent letters while others wait",
             Self::Pickup => "filled outbox to pickup directory, 4 writers",
-            Self::PickupBare => "write, fsync, rename, fsync the folder: 4 threads",
+            Self::PickupBare => "bare loop into a folder, 4 threads",
             Self::Postfix => "smtp-source to Postfix to smtp-sink",
-            Self::Source => "smtp-source to smtp-sink, nothing durable",
+            Self::Source => "smtp-source to smtp-sink",
         }
     }
 

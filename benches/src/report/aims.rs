@@ -47,7 +47,7 @@ const FLUSHES: (&str, Figure) = ("flushes a letter", |reading| reading.flushes);
 const RATE: (&str, Figure) = ("a second", |reading| Some(reading.rate));
 
 /// Medians of single subjects.
-const FIGURES: [(Subject, (&str, Figure), Bound); 12] = [
+const FIGURES: [(Subject, (&str, Figure), Bound); 11] = [
     (Subject::EndToEndSingle, CPU, AtMost(130.0)),
     (Subject::EndToEndBatches, CPU, AtMost(130.0)),
     (Subject::AcceptSingle, PEAK, AtMost(48.0)),
@@ -59,7 +59,6 @@ const FIGURES: [(Subject, (&str, Figure), Bound); 12] = [
     (Subject::LargeText, RATE, AtLeast(750.0)),
     (Subject::DistanceData, RATE, AtLeast(19.0)),
     (Subject::DistanceChunking, RATE, AtLeast(100.0)),
-    (Subject::Drain, CPU, AtMost(130.0)),
 ];
 
 /// Milliseconds within which 99 % of single letters are done.

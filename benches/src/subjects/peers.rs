@@ -16,14 +16,19 @@ pub(crate) async fn postfix(bench: &Bench) -> Result<Reading> {
     postfix.start().await?;
     source.send(postfix.addr(), warm_up, PATIENCE).await?;
     sink.wait_for(warm_up, PATIENCE).await?;
-    let before = others_cpu(&sink)?;
+    let (before, flushes) = (others_cpu(&sink)?, postfix.flushes()?);
     let start = Instant::now();
     source.send(postfix.addr(), letters, PATIENCE).await?;
     let end = sink.wait_for(warm_up + letters, PATIENCE).await?;
-    let cpu = others_cpu(&sink)? - before;
+    let (cpu, flushes) = (others_cpu(&sink)? - before, postfix.flushes()? - flushes);
     postfix.stop().await?;
     sink.stop().await?;
-    Ok(Reading { rate: real(letters) / (end - start).as_secs_f64(), cpu_us: Some(cpu * 1e6 / real(letters)), ..Reading::default() })
+    Ok(Reading {
+        rate: real(letters) / (end - start).as_secs_f64(),
+        cpu_us: Some(cpu * 1e6 / real(letters)),
+        flushes: Some(real(flushes) / real(letters)),
+        ..Reading::default()
+    })
 }
 
 /// `smtp-source` to `smtp-sink`.

@@ -5,7 +5,7 @@ use super::{
     PATIENCE,
     deliver::{self, SETTLING},
 };
-use crate::{bench::Bench, folder_watch::FolderWatch, load::Manner, rounds::Reading, server::Setup, stats::real};
+use crate::{bench::Bench, folder_watch::FolderWatch, letter, load::Manner, proc, rounds::Reading, server::Setup, stats::real};
 use anyhow::{Context, Result, ensure};
 use std::{
     fs::{self, File},
@@ -64,7 +64,8 @@ pub(crate) async fn bare(bench: &Bench) -> Result<Reading> {
     let (share, size) = (bench.scale.pickup_letters / u64::from(WRITERS), bench.file_size());
     let drop = tempfile::Builder::new().prefix("bare-").tempdir_in(bench.work()).context("making a folder for the bare loop")?;
     let folder = drop.path().to_owned();
-    let text = crate::letter::of_size(usize::try_from(size).context("a letter larger than memory")?);
+    let text = letter::of_size(usize::try_from(size).context("a letter larger than memory")?);
+    let before = proc::read(std::process::id())?;
     let taken = tokio::task::spawn_blocking(move || {
         let start = Instant::now();
         thread::scope(|scope| {
@@ -76,7 +77,14 @@ pub(crate) async fn bare(bench: &Bench) -> Result<Reading> {
     })
     .await
     .context("the bare loop broke off")??;
-    Ok(Reading { rate: deliver::rate(share * u64::from(WRITERS), taken), letter_bytes: Some(size), ..Reading::default() })
+    let (after, files) = (proc::read(std::process::id())?, share * u64::from(WRITERS));
+    Ok(Reading {
+        rate: deliver::rate(files, taken),
+        cpu_us: Some((after.cpu_seconds - before.cpu_seconds) * 1e6 / real(files)),
+        written_bytes: Some(real(after.written_bytes - before.written_bytes) / real(files)),
+        letter_bytes: Some(size),
+        ..Reading::default()
+    })
 }
 
 fn write_files(folder: &Path, writer: u16, count: u64, text: &[u8]) -> Result<()> {
