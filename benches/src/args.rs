@@ -39,7 +39,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIR")]
     pub(crate) work: Option<PathBuf>,
     /// The run ends after so many minutes, done or not.
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1440))]
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=1440))]
     pub(crate) limit_minutes: u64,
 }
 
@@ -90,7 +90,7 @@ pub(crate) struct Scale {
     pub(crate) warm_up: u64,
     /// Letters of 100 KB a round.
     pub(crate) large_letters: u64,
-    /// Letters a round to a distant relay.
+    /// Letters a round to a distant relay by DATA; four times as many where CHUNKING is offered.
     pub(crate) distant_letters: u64,
     /// Letters a round into the pickup directory.
     pub(crate) pickup_letters: u64,
@@ -128,7 +128,7 @@ impl Options {
         letters: 20_000,
         postfix_letters: 8_000,
         large_letters: 3_000,
-        distant_letters: 200,
+        distant_letters: 150,
         pickup_letters: 8_000,
         timed_letters: 3_000,
         urgent_letters: 50,
@@ -140,7 +140,7 @@ impl Options {
         letters: 2_000,
         postfix_letters: 500,
         large_letters: 300,
-        distant_letters: 60,
+        distant_letters: 50,
         pickup_letters: 1_000,
         timed_letters: 500,
         urgent_letters: 50,
