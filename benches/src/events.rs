@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn long_remarks_are_all_different_and_equally_long() {
-        let events = batch(Story::Long, 0..2_000);
+        let events = batch(Story::Long, 0..300);
         let remarks: Vec<_> = events.iter().map(|event| event["data"]["details"]["note"].as_str().unwrap()).collect();
         assert!(remarks.iter().all(|remark| remark.len().abs_diff(REMARK) < REMARK / 40 && remark.lines().count() > 100));
         let distinct: std::collections::HashSet<_> = remarks.iter().collect();

@@ -1,6 +1,6 @@
-//! Measures the built `tidings` program: events accepted, letters delivered, CPU and disk a letter, memory with a long queue; beside it Postfix as a durable
-//! relay and its tools `smtp-source` and `smtp-sink`. One command: `cargo run --release -p tidings-benches`. What the figures mean stands in
-//! `docs/performance.md`.
+//! Measures the built `tidings` program: events accepted, letters delivered, also large ones, far away, on a slow disk and into a folder; how long single letters
+//! take; CPU, disk and flushes a letter; memory with a long queue. Beside it Postfix as a durable relay and its tools `smtp-source` and `smtp-sink`. One command:
+//! `cargo run --release -p tidings-benches`. What the figures mean stands in `docs/performance.md`.
 //!
 //! Subjects run in turn within a round, and ratios are taken within a round, because the speed of one core drifts. Everything stays on loopback, every wait has
 //! a deadline, and only processes started here are ended. No room of the house is imported: the program is measured from outside, as its users meet it.

@@ -187,7 +187,7 @@ mod tests {
     use clap::Parser as _;
 
     fn a_report(end_to_end: f64, duplicates: u64) -> Report {
-        let reading = |rate| Some(Reading { rate, duplicates: Some(duplicates), ..Reading::default() });
+        let reading = |rate| Some(Reading { rate, duplicates: Some(duplicates), latencies_ms: vec![0.5, 60.0], ..Reading::default() });
         let memory = |waiting, mebibytes: u64| MemoryReading {
             waiting,
             filled_per_second: 20_000.0,
@@ -246,6 +246,8 @@ mod tests {
     fn the_json_has_a_value_for_every_round() {
         let json = a_report(6_000.0, 0).to_json();
         assert_eq!(json["subjects"][0]["rounds"][0]["rate"], 6_000.0);
+        assert_eq!(json["subjects"][0]["rounds"][0]["latency_ms"]["p99"], 60.0);
+        assert_eq!(json["subjects"][0]["latency_ms"]["count"], 2);
         assert_eq!(json["subjects"][0]["ratio_to_postfix"]["median"], 6.0);
         assert_eq!(json["aims"][0]["met"], false);
         assert_eq!(json["aims"][0]["wanted"], "at least 10.0");

@@ -5,7 +5,7 @@ use crate::{
     stats::{Latency, Spread, shown},
     subjects::{SUBJECTS, Subject},
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// What one subject came to in one round.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -25,12 +25,17 @@ pub(crate) struct Reading {
     /// The mean size of a letter on the wire or in its file, in bytes.
     pub(crate) letter_bytes: Option<u64>,
     /// How long single letters took, in milliseconds.
-    #[serde(skip)]
+    #[serde(rename = "latency_ms", serialize_with = "percentiles")]
     pub(crate) latencies_ms: Vec<f64>,
     /// Letters that did not arrive, where Message-IDs are counted.
     pub(crate) lost: Option<u64>,
     /// Letters that arrived again, where Message-IDs are counted.
     pub(crate) duplicates: Option<u64>,
+}
+
+/// Thousands of single times would hide the rest of the results.
+fn percentiles<S: Serializer>(times: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
+    Latency::of(times.iter().copied()).serialize(serializer)
 }
 
 /// All rounds.
