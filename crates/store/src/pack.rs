@@ -13,8 +13,8 @@ use std::{
 use tidings_core::outbox::Pattern;
 use zstd::zstd_safe::{CCtx, CDict, DCtx, DDict, compress_bound, get_error_name, get_frame_content_size};
 
-/// Fast; a higher level finds hardly anything more in a letter that is like its pattern.
-const LEVEL: i32 = 1;
+/// One of the fast levels, which leave the few bytes that are new as they are; a higher level finds hardly anything more in a letter that is like its pattern.
+const LEVEL: i32 = -3;
 /// Shorter letters are not worth it, longer ones consist of what no pattern has.
 const WORTH: std::ops::RangeInclusive<usize> = 512..=32 * 1024;
 /// Longest letter that is made from a stored one: more than any that was ever accepted.

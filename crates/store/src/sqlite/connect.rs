@@ -4,7 +4,7 @@ use crate::{
     error::StoreError,
     seal::{Place, SealKey, fill, hex},
 };
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, config::DbConfig};
 use std::{
     fs, io,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -101,6 +101,8 @@ fn number(db: &Connection, pragma: &str) -> rusqlite::Result<i64> {
 
 fn pragmas(db: &Connection, page_limit: Option<u32>) -> rusqlite::Result<()> {
     db.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Plans do not depend on bound values: otherwise SQLite compiles a statement anew for each value that a partial index might make a difference to.
+    db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     // Only a new file takes its page size.
     db.execute_batch("PRAGMA page_size = 4096;")?;
     let mode: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
@@ -116,7 +118,7 @@ fn pragmas(db: &Connection, page_limit: Option<u32>) -> rusqlite::Result<()> {
         "PRAGMA synchronous = FULL;
          PRAGMA secure_delete = ON;
          PRAGMA foreign_keys = OFF;
-         PRAGMA cache_size = -16384;
+         PRAGMA cache_size = -8192;
          PRAGMA mmap_size = 0;
          PRAGMA temp_store = FILE;
          PRAGMA wal_autocheckpoint = 4000;
