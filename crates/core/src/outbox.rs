@@ -314,6 +314,8 @@ pub struct Settlement {
     pub what: &'static str,
     /// The relay's words or ours.
     pub reply: String,
+    /// The relay that tried, if it took over for the item's own one: an item that ends with this attempt is listed under it from then on.
+    pub relay: Option<Arc<str>>,
 }
 
 /// What must be known of an item to settle it.
@@ -350,6 +352,7 @@ pub fn settle(standing: &Standing, outcome: Outcome, retry: &RetryPolicy, now: T
         at: now,
         what: "returned",
         reply: String::new(),
+        relay: None,
     };
     let later_or_failed = |after: &mut Settlement| {
         after.attempts = standing.attempts.saturating_add(1);

@@ -23,6 +23,7 @@ use tidings_core::{
     Address, Clock, Id, Kind, Lane,
     guard::{EnvironmentGuard, Verdict},
     kind::AfterUnknown,
+    lane::next_turn,
     outbox::{Outcome, Refusal, Settlement, Stage, Standing, settle},
     retry::RetryPolicy,
 };
@@ -42,6 +43,18 @@ struct Flight {
     standing: Standing,
     lane: Lane,
     sender: Option<Address>,
+    taken_over: bool,
+}
+
+/// What the desk wants to be told of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Watch {
+    /// That in this lane and all more urgent ones …
+    pub(crate) lane: Lane,
+    /// … no more than so many items are left.
+    pub(crate) low_water: usize,
+    /// Every answer of the relay, because more sessions may follow it.
+    pub(crate) answers: bool,
 }
 
 struct Shelves {
@@ -51,8 +64,12 @@ struct Shelves {
     flights: HashMap<Id, Flight>,
     /// Whether sessions may take items.
     gate: bool,
-    /// Below this number of waiting items the desk is told.
-    low_water: usize,
+    /// When the desk is told that little is left.
+    watch: Watch,
+    /// Items of relays that this one takes over for.
+    taken_over: HashSet<Id>,
+    /// Letters given to sessions.
+    turn: u64,
     /// Sessions waiting for an item.
     idle: usize,
     strikes: HashMap<Id, u8>,
@@ -67,7 +84,7 @@ struct Shelves {
 
 /// See the module.
 pub(crate) struct Bench {
-    pub(crate) relay: String,
+    pub(crate) relay: Arc<str>,
     guard: EnvironmentGuard,
     /// Whether behind this bench is the file of `safety.file`, the only place where letters of mode `file` may go.
     to_file: bool,
@@ -88,7 +105,7 @@ pub(crate) struct Bench {
 
 /// What a bench is made of.
 pub(crate) struct BenchParts {
-    pub(crate) relay: String,
+    pub(crate) relay: Arc<str>,
     pub(crate) guard: EnvironmentGuard,
     pub(crate) to_file: bool,
     pub(crate) retry: RetryPolicy,
@@ -105,6 +122,7 @@ pub(crate) struct BenchParts {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BenchView {
     pub(crate) queued: usize,
+    pub(crate) by_lane: [usize; Lane::ALL.len()],
     pub(crate) in_flight: usize,
     pub(crate) idle: usize,
     pub(crate) answered: u64,
@@ -119,7 +137,9 @@ impl Bench {
             queued: 0,
             flights: HashMap::new(),
             gate: false,
-            low_water: 0,
+            watch: Watch { lane: Lane::Digests, low_water: 0, answers: true },
+            taken_over: HashSet::new(),
+            turn: 0,
             idle: 0,
             strikes: HashMap::new(),
             dice: Dice::seeded(seed),
@@ -152,23 +172,26 @@ impl Bench {
 
     pub(crate) fn view(&self) -> BenchView {
         let s = self.shelves();
-        BenchView { queued: s.queued, in_flight: s.flights.len(), idle: s.idle, answered: s.answered, opened: s.opened }
+        let by_lane = std::array::from_fn(|lane| s.lanes[lane].len());
+        BenchView { queued: s.queued, by_lane, in_flight: s.flights.len(), idle: s.idle, answered: s.answered, opened: s.opened }
     }
 
     pub(crate) fn roll(&self) -> f64 {
         self.shelves().dice.roll()
     }
 
-    /// Puts leases on the shelves and calls as many sessions as can use them.
-    pub(crate) fn put(&self, leases: Vec<Lease>, low_water: usize) {
+    /// Puts leases on the shelves, of this relay or of one it takes over for, and calls as many sessions as can use them.
+    pub(crate) fn put(&self, leases: Vec<Lease>, taken_over: bool) {
         let mut s = self.shelves();
         let calls = leases.len().min(s.idle.max(1));
-        s.low_water = low_water;
         for lease in leases {
             // Only the clock can have ended a lease that this node still has: whoever carries the item settles it, under the new token.
             if let Some(flight) = s.flights.get_mut(&lease.id) {
                 flight.standing.token = lease.token;
                 continue;
+            }
+            if taken_over {
+                s.taken_over.insert(lease.id);
             }
             if lease.maybe_duplicate {
                 s.lanes.iter_mut().for_each(|lane| lane.retain(|earlier| earlier.id != lease.id));
@@ -180,6 +203,11 @@ impl Bench {
         for _ in 0..calls {
             self.work.notify_one();
         }
+    }
+
+    /// Changes what the desk is told of.
+    pub(crate) fn watch(&self, watch: Watch) {
+        self.shelves().watch = watch;
     }
 
     /// Lets sessions take items, or ends them once what is on the wire is done.
@@ -198,13 +226,14 @@ impl Bench {
 
     /// Gives back what no session has taken.
     pub(crate) fn return_queued(&self, why: &str) {
-        let leases: Vec<Lease> = {
+        let flights: Vec<Flight> = {
             let mut s = self.shelves();
             s.queued = 0;
-            s.lanes.iter_mut().flat_map(std::mem::take).collect()
+            let taken_over = std::mem::take(&mut s.taken_over);
+            s.lanes.iter_mut().flat_map(std::mem::take).map(|lease| flight(&lease, taken_over.contains(&lease.id))).collect()
         };
-        for lease in leases {
-            self.settle(&flight(&lease), Outcome::Returned { what: why.to_owned() });
+        for flight in flights {
+            self.settle(&flight, Outcome::Returned { what: why.to_owned() });
         }
     }
 
@@ -221,6 +250,9 @@ impl Bench {
         for lane in &mut s.lanes {
             lane.retain(|lease| !lost.contains(&lease.id));
         }
+        for id in lost {
+            s.taken_over.remove(id);
+        }
         s.queued = s.lanes.iter().map(VecDeque::len).sum();
     }
 
@@ -233,21 +265,27 @@ impl Bench {
         *s.strikes.entry(item).or_default() += 1;
     }
 
-    /// The next item that the guard lets through, the highest lane first.
+    /// The next item that the guard lets through: of the highest lane, and once in a while of the one that has waited longest.
     fn take(&self) -> Option<Load> {
-        if !self.house.may_send() {
-            return None;
-        }
         loop {
+            let open = self.house.open_lanes();
+            if open.is_empty() {
+                return None;
+            }
             let (lease, low) = {
                 let mut s = self.shelves();
                 if !s.gate {
                     return None;
                 }
-                let lease = s.lanes.iter_mut().find_map(VecDeque::pop_front)?;
+                let heads = Lane::ALL.map(|lane| s.lanes[lane as usize].front().filter(|_| open.has(lane)).map(|lease| lease.accepted_at));
+                let lane = next_turn(s.turn + 1, &heads)?;
+                let lease = s.lanes[lane as usize].pop_front()?;
+                s.turn += 1;
                 s.queued -= 1;
-                s.flights.insert(lease.id, flight(&lease));
-                (lease, s.queued == s.low_water || s.queued == 0)
+                let taken_over = s.taken_over.remove(&lease.id);
+                s.flights.insert(lease.id, flight(&lease, taken_over));
+                let left = || s.lanes[..=s.watch.lane as usize].iter().map(VecDeque::len).sum::<usize>();
+                (lease, s.queued == 0 || (lane <= s.watch.lane && [0, s.watch.low_water].contains(&left())))
             };
             if low {
                 self.attention.notify_one();
@@ -285,7 +323,7 @@ impl Bench {
             if matches!(outcome, Outcome::Sent { .. } | Outcome::Refused(_)) {
                 s.answered += 1;
                 s.strikes.remove(&item);
-                if s.answered.is_power_of_two() || s.answered.is_multiple_of(64) || s.idle > 0 {
+                if s.answered.is_power_of_two() || s.answered.is_multiple_of(64) || s.idle > 0 || s.watch.answers {
                     self.attention.notify_one();
                 }
             }
@@ -355,7 +393,8 @@ impl Bench {
     fn settle(&self, flight: &Flight, outcome: Outcome) {
         let counted = Counted::from(&outcome);
         let dice = if matches!(counted, Counted::Transient | Counted::Unknown) { self.roll() } else { 0.5 };
-        let settlement = settle(&flight.standing, outcome, &self.retry, self.clock.now(), dice);
+        let mut settlement = settle(&flight.standing, outcome, &self.retry, self.clock.now(), dice);
+        settlement.relay = flight.taken_over.then(|| Arc::clone(&self.relay));
         self.gauges.count(flight.lane, flight.standing.accepted_at, counted, &settlement);
         match counted {
             Counted::Sent => tracing::debug!(relay = %self.relay, outbox.item = %settlement.id, attempts = settlement.attempts, "sent"),
@@ -372,7 +411,7 @@ impl Bench {
     }
 }
 
-fn flight(lease: &Lease) -> Flight {
+fn flight(lease: &Lease, taken_over: bool) -> Flight {
     let standing = Standing {
         id: lease.id,
         token: lease.token,
@@ -381,7 +420,7 @@ fn flight(lease: &Lease) -> Flight {
         maybe_duplicate: lease.maybe_duplicate,
         after_unknown: Kind::find(&lease.kind).map_or(AfterUnknown::Retry, |kind| kind.after_unknown),
     };
-    Flight { standing, lane: lease.lane, sender: lease.sender.clone() }
+    Flight { standing, lane: lease.lane, taken_over, sender: lease.sender.clone() }
 }
 
 /// What the refusals of a relay mean: the rows of its plan before the standard ones.

@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 /// How far a delay is varied either way.
 const JITTER: f64 = 0.2;
+/// The steps before a letter is spoken of.
+const GETTING_IN: [Stage; 5] = [Stage::Connect, Stage::Greeting, Stage::Ehlo, Stage::Tls, Stage::Auth];
 
 /// Where a relay stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,10 +76,19 @@ impl Breaker {
         }
     }
 
+    /// Whether a probe has failed already since the trouble began.
+    pub(crate) fn probe_failed(&self) -> bool {
+        self.failures > 1
+    }
+
+    /// Whether it takes a letter to see that the trouble is over: it was not in getting in.
+    pub(crate) fn probes_with_a_letter(&self) -> bool {
+        matches!(&self.condition, Condition::Probing(trouble) if !GETTING_IN.contains(&trouble.stage))
+    }
+
     /// The relay let a session in. Enough if the trouble was to get in; says whether the breaker closed.
     pub(crate) fn opened(&mut self) -> bool {
-        let getting_in = [Stage::Connect, Stage::Greeting, Stage::Ehlo, Stage::Tls, Stage::Auth];
-        matches!(&self.condition, Condition::Probing(trouble) if getting_in.contains(&trouble.stage)) && self.recovered()
+        matches!(&self.condition, Condition::Probing(trouble) if GETTING_IN.contains(&trouble.stage)) && self.recovered()
     }
 
     /// The relay answered for a letter, yes or no; says whether the breaker closed.
@@ -126,7 +137,7 @@ mod tests {
         let delay = breaker.hold(trouble(TroubleKind::Busy, Stage::Content), now, 0.5);
         assert!(!breaker.answered(), "an answer to an earlier letter does not end the hold");
         breaker.probe_if_due(now + delay);
-        assert!(!breaker.opened());
-        assert!(breaker.answered());
+        assert!(!breaker.opened() && breaker.probes_with_a_letter());
+        assert!(breaker.answered() && !breaker.probes_with_a_letter());
     }
 }

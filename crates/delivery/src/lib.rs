@@ -20,11 +20,13 @@ pub mod oauth;
 pub mod pickup;
 pub mod plan;
 mod postman;
+mod queue;
 mod rate;
 mod relay_desk;
 mod secret;
 mod settler;
 pub mod smtp;
+mod standings;
 
 pub use direct::{Delivered, deliver_now, probe};
 pub use postman::{Postman, PostmanOptions, Status};

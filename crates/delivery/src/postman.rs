@@ -12,14 +12,12 @@ use crate::{
     relay_desk::{DeskParts, RelayDesk, RelayStatus},
     settler::Settler,
     smtp::SmtpCourier,
+    standings::Standings,
 };
 use async_trait::async_trait;
 use std::{
     path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 use tidings_core::{
@@ -114,7 +112,9 @@ impl Postman {
         let (stop, stopped) = watch::channel(false);
         let (ready, recovered) = watch::channel(false);
         let mut desks = JoinSet::new();
-        let (mut benches, mut statuses, mut pauses) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut benches, mut statuses) = (Vec::new(), Vec::new());
+        let names: Vec<_> = relays.iter().map(|plan| (plan.name.clone(), plan.next.clone())).collect();
+        let standings = Arc::new(Standings::new(&names));
         // In the modes `file` and `off` no relay is ever spoken to: one file, or nobody, takes the place of all couriers.
         let to_file = guard.mode() == Mode::File && file.is_some();
         let stand_in: Option<Arc<dyn Courier>> = match (guard.mode(), file) {
@@ -122,17 +122,17 @@ impl Postman {
             (Mode::File, None) | (Mode::Off, _) => Some(Arc::new(Nobody)),
             (Mode::Live | Mode::Redirect, _) => None,
         };
-        for (number, plan) in (1..).zip(relays) {
+        for (place, plan) in relays.into_iter().enumerate() {
             let courier = stand_in.clone().unwrap_or_else(|| courier_for(&plan, &clock));
             let bench = Arc::new(Bench::new(BenchParts {
-                relay: plan.name.clone(),
+                relay: Arc::clone(&standings.place(place).name),
                 guard: guard.clone(),
                 to_file,
                 retry: plan.retry.clone(),
                 clock: Arc::clone(&clock),
                 house: Arc::clone(&house),
                 outcomes: outcomes.clone(),
-                seed: seed ^ number,
+                seed: seed ^ (place as u64 + 1),
                 rates: plan.rates,
                 replies: replies_of(&plan),
                 news: news.clone(),
@@ -142,11 +142,9 @@ impl Postman {
                 let (clock, news, remarks) = (Arc::clone(&clock), news.clone(), Arc::clone(&remarks));
                 desks.spawn(DrainWatch::new(plan.name.clone(), pickup.clone(), clock, news, remarks).run(stopped.clone()));
             }
-            let on_hold = Arc::new(AtomicBool::new(false));
             let status = RelayStatus { name: plan.name.clone(), condition: "open", reason: None, paused: false, sessions: 0, leased: 0 };
             let status = Arc::new(Mutex::new(status));
             benches.push(Arc::downgrade(&bench));
-            pauses.push((plan.name.clone(), Arc::clone(&on_hold), Arc::downgrade(&bench)));
             statuses.push(Arc::clone(&status));
             let parts = DeskParts {
                 plan,
@@ -156,7 +154,8 @@ impl Postman {
                 house: Arc::clone(&house),
                 clock: Arc::clone(&clock),
                 node: node.clone(),
-                paused: on_hold,
+                place,
+                standings: Arc::clone(&standings),
                 status,
                 news: news.clone(),
                 remarks,
@@ -170,9 +169,9 @@ impl Postman {
                 RelayDesk::new(parts).run(stopped).await;
             });
         }
-        let settler = Settler { store: Arc::clone(&store), outcomes: written, house: Arc::clone(&house), benches };
-        let settler = tokio::spawn(settler.run());
-        let keeper = tokio::spawn(Keeper { store, node, pauses, ready, stopped }.run());
+        let keeper = Keeper { store: Arc::clone(&store), node, standings, benches: benches.clone(), ready, stopped };
+        let settler = tokio::spawn(Settler { store, outcomes: written, house: Arc::clone(&house), benches }.run());
+        let keeper = tokio::spawn(keeper.run());
         Self { stop, desks, keeper, settler, house, statuses }
     }
 
@@ -215,7 +214,8 @@ impl Drop for Postman {
 struct Keeper {
     store: Arc<dyn Store>,
     node: String,
-    pauses: Vec<(String, Arc<AtomicBool>, std::sync::Weak<Bench>)>,
+    standings: Arc<Standings>,
+    benches: Vec<std::sync::Weak<Bench>>,
     ready: watch::Sender<bool>,
     stopped: watch::Receiver<bool>,
 }
@@ -254,10 +254,10 @@ impl Keeper {
             Ok(standings) => standings,
             Err(error) => return tracing::debug!(error = %error, "the operator's word cannot be read"),
         };
-        for (name, paused, bench) in &self.pauses {
-            let wanted = standings.iter().any(|standing| standing.name == *name && standing.paused_at.is_some());
-            if paused.swap(wanted, Ordering::AcqRel) != wanted {
-                tracing::info!(relay = %name, paused = wanted, "the operator's word");
+        for (index, (place, bench)) in self.standings.places().iter().zip(&self.benches).enumerate() {
+            let wanted = standings.iter().any(|standing| standing.name == *place.name && standing.paused_at.is_some());
+            if self.standings.pause(index, wanted) {
+                tracing::info!(relay = %place.name, paused = wanted, "the operator's word");
                 if let Some(bench) = bench.upgrade() {
                     bench.rouse();
                 }

@@ -1,25 +1,24 @@
 //! The desk of one relay: claims what is due, keeps as many sessions as help, holds the relay when it is in trouble, and says so.
 
 use crate::{
-    bench::{Bench, Seat},
+    bench::{Bench, Seat, Watch},
     breaker::{Breaker, Condition},
     budget::Moments,
     courier::{Courier, RelayTrouble, SessionEnd, TroubleKind},
     drain::Remarks,
-    house::House,
+    house::{House, URGENT},
     news::{News, Newswire},
     plan::RelayPlan,
+    queue::{Catch, Queue, Wish},
     rate::Window,
+    standings::{GRACE, Standings},
 };
 use std::{
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
-use tidings_core::{Clock, outbox::Stage, time::later};
-use tidings_store::{Claim, RelayReport, Store};
+use tidings_core::{Clock, Lane, lane::LaneSet, outbox::Stage, time::later};
+use tidings_store::{Claim, Lease, RelayReport, Store};
 use tokio::{
     sync::watch,
     task::{JoinError, JoinSet},
@@ -34,7 +33,7 @@ const POLL: Duration = Duration::from_secs(1);
 const CLAIM_BYTES: usize = 8 * 1024 * 1024;
 /// Most items leased at a time.
 const MOST_CLAIMED: u16 = 512;
-/// A batch that is gone sooner doubles the next one, a batch that lasts longer halves it: urgent letters wait behind what is leased already.
+/// A batch that is gone sooner doubles the next one, a batch that lasts longer halves it: what is leased is hidden from other nodes.
 const BATCH_LASTS: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
 /// A relay that has too many sessions gets no new one for so long.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
@@ -64,13 +63,16 @@ pub(crate) struct RelayDesk {
     house: Arc<House>,
     clock: Arc<dyn Clock>,
     node: String,
-    /// Set by the operator's word.
-    paused: Arc<AtomicBool>,
+    /// Its place in the standings.
+    place: usize,
+    standings: Arc<Standings>,
     status: Arc<Mutex<RelayStatus>>,
     news: Newswire,
     /// What is to be said of its pickup directory.
     remarks: Arc<Remarks>,
     breaker: Breaker,
+    /// Since when it is held.
+    held_since: Option<Instant>,
     sessions: JoinSet<(Seat, SessionEnd)>,
     /// Sessions begun and not let in yet.
     starting: usize,
@@ -79,8 +81,10 @@ pub(crate) struct RelayDesk {
     ramping: bool,
     batch: u16,
     last_full_claim: Option<Instant>,
-    /// Something may be due.
-    hungry: bool,
+    /// Its own queue first, then those of relays it takes over for.
+    queues: Vec<Queue>,
+    /// Which queue is asked first: in turn, so that none waits behind another.
+    first: usize,
     probe_wanted: bool,
     busy_until: Option<Instant>,
     seen: (u64, u64),
@@ -115,7 +119,8 @@ pub(crate) struct DeskParts {
     pub(crate) house: Arc<House>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) node: String,
-    pub(crate) paused: Arc<AtomicBool>,
+    pub(crate) place: usize,
+    pub(crate) standings: Arc<Standings>,
     pub(crate) status: Arc<Mutex<RelayStatus>>,
     pub(crate) news: Newswire,
     pub(crate) remarks: Arc<Remarks>,
@@ -123,9 +128,10 @@ pub(crate) struct DeskParts {
 
 impl RelayDesk {
     pub(crate) fn new(parts: DeskParts) -> Self {
-        let DeskParts { plan, courier, bench, store, house, clock, node, paused, status, news, remarks } = parts;
+        let DeskParts { plan, courier, bench, store, house, clock, node, place, standings, status, news, remarks } = parts;
         let (now, breaker) = (Instant::now(), Breaker::new(plan.breaker.clone()));
         let batch = smallest_batch(&plan);
+        let queues = vec![Queue::new(Arc::clone(&standings.place(place).name), None)];
         let session_rate = plan.rates.sessions_per_minute.map(|limit| Window::new(limit, Duration::from_mins(1)));
         Self {
             plan,
@@ -135,18 +141,21 @@ impl RelayDesk {
             house,
             clock,
             node,
-            paused,
+            place,
+            standings,
             status,
             news,
             remarks,
             breaker,
+            held_since: None,
             sessions: JoinSet::new(),
             starting: 0,
             cap: 1,
             ramping: false,
             batch,
             last_full_claim: None,
-            hungry: true,
+            queues,
+            first: 0,
             probe_wanted: false,
             busy_until: None,
             seen: (0, 0),
@@ -165,18 +174,26 @@ impl RelayDesk {
     /// Works until told to stop; then ends its sessions in order and gives back what was not sent.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let mut arrivals = self.store.arrivals();
+        let mut seen = *arrivals.borrow_and_update();
+        let mut standings = self.standings.changes();
         let (bench, remarks) = (Arc::clone(&self.bench), Arc::clone(&self.remarks));
         self.turn().await;
         while !*stop.borrow_and_update() {
-            let wake_at = self.next_probe.map_or(self.poll_at, |probe| probe.min(self.poll_at));
+            let wake_at = self.wake_at();
             tokio::select! {
                 biased;
                 _ = stop.changed() => continue,
                 Some(ended) = self.sessions.join_next() => self.session_over(ended),
                 () = bench.attention.notified() => {}
                 () = remarks.changed.notified() => {}
-                changed = arrivals.changed(), if !self.hungry => match changed {
-                    Ok(()) => self.hungry = true,
+                _ = standings.changed() => {}
+                changed = arrivals.changed() => match changed {
+                    Ok(()) => {
+                        let now = *arrivals.borrow_and_update();
+                        if !self.heard(now.since(std::mem::replace(&mut seen, now))) {
+                            continue;
+                        }
+                    }
                     // The store is closing; its verbs will say so.
                     Err(_) => sleep_until(wake_at).await,
                 },
@@ -184,12 +201,29 @@ impl RelayDesk {
             }
             let now = Instant::now();
             if now >= self.poll_at {
-                self.hungry = true;
+                self.heard(LaneSet::ALL);
                 self.poll_at = now + POLL;
             }
             self.turn().await;
         }
         self.finish().await;
+    }
+
+    /// When to look again although nothing is heard.
+    fn wake_at(&self) -> Instant {
+        let now = Instant::now();
+        let away_at = self.held_since.map(|since| since + GRACE).filter(|at| *at > now);
+        let looks = self.queues.iter().filter(|queue| !queue.pending.is_empty() && queue.look_at > now).map(|queue| queue.look_at);
+        looks.chain(self.next_probe).chain(away_at).fold(self.poll_at, Instant::min)
+    }
+
+    /// Something may have come in these lanes; says whether that is new.
+    fn heard(&mut self, lanes: LaneSet) -> bool {
+        let mut news = false;
+        for queue in &mut self.queues {
+            news |= queue.heard(lanes);
+        }
+        news
     }
 
     async fn finish(&mut self) {
@@ -218,9 +252,11 @@ impl RelayDesk {
             self.prolong().await;
         }
         if self.breaker.probe_if_due(Instant::now()) {
-            (self.cap, self.probe_wanted, self.next_probe, self.hungry) = (1, true, None, true);
+            (self.cap, self.probe_wanted, self.next_probe) = (1, true, None);
+            self.heard(LaneSet::ALL);
         }
-        let paused = self.paused.load(Ordering::Acquire);
+        self.take_stand();
+        let paused = self.is_paused();
         let flows = !paused && !matches!(self.breaker.condition(), Condition::Held(..));
         self.bench.set_gate(flows);
         if flows {
@@ -235,6 +271,27 @@ impl RelayDesk {
         self.publish();
     }
 
+    fn is_paused(&self) -> bool {
+        self.standings.place(self.place).paused.load(Ordering::Acquire)
+    }
+
+    /// Tells the other desks whether this relay is away, and learns for whom it is to send.
+    fn take_stand(&mut self) {
+        let away = self.held_since.is_some_and(|since| self.breaker.probe_failed() || since.elapsed() >= GRACE);
+        let view = self.bench.view();
+        let wants_letter = self.breaker.probes_with_a_letter() && view.queued + view.in_flight == 0;
+        self.standings.note(self.place, away, wants_letter);
+        let over: Vec<usize> = self.standings.taken_over_by(self.place).collect();
+        self.queues.retain(|queue| queue.of.is_none_or(|place| over.contains(&place)));
+        for place in over {
+            if !self.queues.iter().any(|queue| queue.of == Some(place)) {
+                let name = Arc::clone(&self.standings.place(place).name);
+                tracing::info!(relay = %self.plan.name, of = %name, "takes over the letters of a relay that is held");
+                self.queues.push(Queue::new(name, Some(place)));
+            }
+        }
+    }
+
     /// Ramps up, and ends a probe, on what the relay answered since the last look.
     fn note_answers(&mut self) {
         let view = self.bench.view();
@@ -245,7 +302,8 @@ impl RelayDesk {
         if recovered {
             tracing::info!(relay = %self.plan.name, "the relay works again");
             self.news.tell(&self.plan.name, News::Recovered);
-            (self.ramping, self.hungry) = (true, true);
+            (self.ramping, self.held_since) = (true, None);
+            self.heard(LaneSet::ALL);
         }
         if answered > 0 && self.breaker.is_open() {
             self.cap = self.cap.saturating_mul(2).min(self.plan.limits.sessions.max(1));
@@ -267,39 +325,95 @@ impl RelayDesk {
         }
     }
 
+    /// Leases what the sessions can use, queue by queue in turn.
     async fn claim(&mut self) {
-        let queued = self.bench.view().queued;
-        let wanted = if self.breaker.is_open() { self.batch } else { 1 };
-        if !self.hungry || queued > usize::from(wanted / 2) || !self.house.may_send() {
-            return;
+        if !self.breaker.is_open() {
+            return self.claim_for_probe().await;
         }
-        let limit = wanted - u16::try_from(queued).unwrap_or(wanted).min(wanted - 1);
-        let limit = self.allowance(limit).await;
-        self.held_back = limit == 0;
-        if self.held_back {
-            self.hungry = false;
-            return;
+        self.first = (self.first + 1) % self.queues.len();
+        self.held_back = false;
+        for number in 0..self.queues.len() {
+            let index = (self.first + number) % self.queues.len();
+            let allowed = self.house.open_lanes();
+            let by_lane = self.bench.view().by_lane;
+            let queue = &mut self.queues[index];
+            if queue.pending.is_empty() || queue.look_at > Instant::now() {
+                continue;
+            }
+            let Some(wish) = queue.wish(&by_lane, self.batch, allowed) else { continue };
+            match self.within_limits(wish).await {
+                Some(wish) => self.claim_from(index, wish).await,
+                // Asked again at the next poll, or when something new is heard.
+                None => (self.held_back, self.queues[index].pending) = (true, LaneSet::NONE),
+            }
         }
-        let claim = Claim { node: self.node.clone(), relay: self.plan.name.clone(), limit, max_bytes: CLAIM_BYTES, lease: LEASE };
+        self.watch_shelves();
+    }
+
+    /// One letter is enough to see whether the trouble is over, and none is needed if it was in getting in.
+    async fn claim_for_probe(&mut self) {
+        let view = self.bench.view();
+        if self.breaker.probes_with_a_letter()
+            && view.queued + view.in_flight == 0
+            && !self.queues[0].pending.is_empty()
+            && !self.house.open_lanes().is_empty()
+            && self.allowance(1, true).await > 0
+        {
+            self.claim_from(0, Wish { lanes: LaneSet::ALL, limit: 1, share: 0 }).await;
+        }
+    }
+
+    async fn claim_from(&mut self, index: usize, wish: Wish) {
+        let queue = &self.queues[index];
+        let begun = Instant::now();
+        let claim = Claim {
+            taken_over_by: queue.of.map(|_| self.plan.name.clone()),
+            lanes: wish.lanes,
+            share: wish.share,
+            max_bytes: CLAIM_BYTES,
+            ..Claim::new(self.node.as_str(), &*queue.relay, wish.limit, LEASE)
+        };
         match self.store.claim(claim).await {
             Ok(leases) => {
-                self.hungry = leases.len() >= usize::from(limit);
-                if self.hungry && self.breaker.is_open() {
+                let catch = caught(&leases, wish, begun.elapsed());
+                let queue = &mut self.queues[index];
+                let whole = wish.lanes == queue.pending;
+                queue.learn(wish, catch);
+                let taken_over = queue.of.is_some();
+                if catch.full && whole && self.breaker.is_open() {
                     self.adapt_batch();
                 }
                 if !leases.is_empty() {
-                    self.bench.put(leases, usize::from(self.batch / 2));
+                    self.bench.put(leases, taken_over);
                 }
             }
             Err(error) => {
-                self.hungry = false;
+                self.queues[index].pending = LaneSet::NONE;
                 tracing::warn!(relay = %self.plan.name, error = %error, "due letters cannot be claimed; trying again");
             }
         }
     }
 
+    /// Asks to be told when more can be claimed of what is known to be due.
+    fn watch_shelves(&self) {
+        let most_urgent = self.queues.iter().filter_map(|queue| queue.pending.iter().next()).min();
+        let answers = self.cap < self.plan.limits.sessions;
+        self.bench.watch(Watch { lane: most_urgent.unwrap_or(Lane::Digests), low_water: usize::from(self.batch / 2), answers });
+    }
+
+    /// As much of a wish as the limits allow; what somebody waits for may have the last of it.
+    async fn within_limits(&mut self, wish: Wish) -> Option<Wish> {
+        let any = self.allowance(wish.limit, false).await;
+        if any > 0 {
+            return Some(Wish { limit: any, share: wish.share.min(any), ..wish });
+        }
+        let lanes = wish.lanes.and(URGENT);
+        let urgent = if lanes.is_empty() { 0 } else { self.allowance(wish.limit, true).await };
+        (urgent > 0).then_some(Wish { lanes, limit: urgent, share: 0 })
+    }
+
     /// How many of `wanted` letters the limits allow. Sees to it that the store knows of what will be sent.
-    async fn allowance(&mut self, wanted: u16) -> u16 {
+    async fn allowance(&mut self, wanted: u16, urgent: bool) -> u16 {
         let Some((room, mut credit)) = self.bench.room() else { return wanted };
         if !self.recalled {
             match self.store.account(&self.plan.name).await {
@@ -310,9 +424,9 @@ impl RelayDesk {
                 }
             }
             self.recalled = true;
-            return Box::pin(self.allowance(wanted)).await;
+            return Box::pin(self.allowance(wanted, urgent)).await;
         }
-        let room = u16::try_from(room.any).unwrap_or(u16::MAX).min(wanted);
+        let room = u16::try_from(if urgent { room.urgent } else { room.any }).unwrap_or(u16::MAX).min(wanted);
         if u64::from(room) > credit && self.keep_account(true).await {
             credit = self.bench.room().map_or(0, |(_, credit)| credit);
         }
@@ -335,7 +449,8 @@ impl RelayDesk {
     /// Whether a limit keeps letters waiting. Once it does, that holds until everything that is due can go: a relay at its limit is not news every second.
     fn note_throttle(&mut self) {
         let spent = self.bench.spent_up();
-        let waits = spent.is_some() || self.throttled.is_some() && (self.hungry || self.held_back);
+        let waits =
+            spent.is_some() || self.throttled.is_some() && (self.held_back || self.queues.iter().any(|queue| !queue.pending.is_empty()));
         if !waits {
             self.throttled = None;
         } else if let Some(spent) = spent {
@@ -370,7 +485,7 @@ impl RelayDesk {
             }
             let view = self.bench.view();
             let probe = std::mem::take(&mut self.probe_wanted) && self.sessions.is_empty();
-            let needed = view.queued > view.idle + self.starting && self.house.may_send();
+            let needed = view.queued > view.idle + self.starting && !self.house.open_lanes().is_empty();
             if !(probe || needed) || self.sessions.len() >= usize::from(self.cap) {
                 return;
             }
@@ -416,7 +531,13 @@ impl RelayDesk {
             SessionEnd::Done if seat.taken == 0 && !seat.dismissed && self.bench.view().queued > 0 => {
                 self.trouble(RelayTrouble::new(TroubleKind::Busy, Stage::Mail, "the relay closed the session before a letter was sent"));
             }
-            SessionEnd::Done | SessionEnd::Limit => self.hungry = true,
+            SessionEnd::Done | SessionEnd::Limit => {
+                self.heard(LaneSet::ALL);
+                // Nobody has anything to send: the next rush begins with one session again.
+                if self.sessions.is_empty() && self.bench.view().queued == 0 {
+                    self.cap = 1;
+                }
+            }
         }
     }
 
@@ -439,6 +560,7 @@ impl RelayDesk {
         if self.breaker.is_open() {
             self.news.tell(&self.plan.name, News::Held { trouble: trouble.clone() });
         }
+        self.held_since.get_or_insert_with(Instant::now);
         let sentence = trouble.sentence();
         let (stage, kind) = (trouble.stage, trouble.kind);
         let delay = self.breaker.hold(trouble, Instant::now(), self.bench.roll());
@@ -463,11 +585,19 @@ impl RelayDesk {
         }
     }
 
+    /// Why the relay is held, and who sends its letters meanwhile.
+    fn with_taker(&self, reason: String) -> String {
+        match self.standings.taker(self.place) {
+            Some(taker) => format!("{reason}; {} sends its letters meanwhile, except secrets", self.standings.place(taker).name),
+            None => reason,
+        }
+    }
+
     /// Why letters wait.
     fn reason(&self) -> Option<String> {
         let throttle = || self.throttled.as_ref().map(|throttle| throttle.reason.clone());
         let remark = || self.remarks.now().map(|remark| remark.words);
-        self.breaker.reason().map(RelayTrouble::sentence).or_else(throttle).or_else(remark)
+        self.breaker.reason().map(|trouble| self.with_taker(trouble.sentence())).or_else(throttle).or_else(remark)
     }
 
     /// Tells the other processes through the store, when there is something new.
@@ -496,9 +626,19 @@ impl RelayDesk {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.condition = self.condition();
         status.reason = self.reason();
-        status.paused = self.paused.load(Ordering::Acquire);
+        status.paused = self.is_paused();
         (status.sessions, status.leased) = (self.sessions.len(), view.queued + view.in_flight);
     }
+}
+
+/// What a claim says of the queue that it was made on.
+fn caught(leases: &[Lease], wish: Wish, took: Duration) -> Catch {
+    let bytes: usize = leases.iter().map(|lease| lease.bytes.len()).sum();
+    let by_lane = usize::from(wish.limit - wish.share);
+    let reached = leases.get(..by_lane.min(leases.len())).and_then(<[Lease]>::last).map(|lease| lease.lane);
+    // A claim may also end at its bytes; the next letter was too long for it, so it need not have come close.
+    let full = leases.len() >= usize::from(wish.limit) || bytes > CLAIM_BYTES / 2;
+    Catch { full, empty: leases.is_empty(), reached, took }
 }
 
 fn smallest_batch(plan: &RelayPlan) -> u16 {

@@ -126,7 +126,7 @@ impl Bench {
             tasks.push(tokio::spawn(async move {
                 for _ in 0..rounds {
                     let lease = Duration::from_secs(60);
-                    let claim = Claim { node: format!("node-{courier}"), relay: "main".to_owned(), limit: 100, max_bytes: 64 << 20, lease };
+                    let claim = Claim { max_bytes: 64 << 20, ..Claim::new(format!("node-{courier}"), "main", 100, lease) };
                     let leases = store.claim(claim).await.expect("claimed");
                     assert_eq!(leases.len(), 100, "enough waits");
                     let now = Timestamp::now();
@@ -140,6 +140,7 @@ impl Bench {
                         at: now,
                         what: "sent",
                         reply: "250 2.0.0 Ok: queued as 4XyZ1234".to_owned(),
+                        relay: None,
                     };
                     store.settle(leases.iter().map(sent).collect()).await.expect("settled");
                 }

@@ -24,7 +24,7 @@ use crate::{
     pack::Patterns,
     seal::SealKey,
     store::{
-        Acceptance, Accepted, Acted, Action, Claim, Depth, EventRecord, Filter, ItemDetail, ItemRow, Lease, Page, RelayReport,
+        Acceptance, Accepted, Acted, Action, Arrivals, Claim, Depth, EventRecord, Filter, ItemDetail, ItemRow, Lease, Page, RelayReport,
         RelayStanding, Settled, Store, TokenRecord,
     },
 };
@@ -61,7 +61,7 @@ pub struct SqliteStore {
     key: SealKey,
     patterns: Arc<Patterns>,
     space: Arc<Space>,
-    arrivals: watch::Sender<u64>,
+    arrivals: watch::Sender<Arrivals>,
 }
 
 impl SqliteStore {
@@ -81,7 +81,7 @@ impl SqliteStore {
         let space = Arc::new(Space::watch(folder, min_free_bytes, tuning.free_space));
         let writing = connect::writer(&path, &key, tuning.page_limit)?;
         let reading = (0..READERS).map(|_| connect::reader(&path)).collect::<Result<_, _>>()?;
-        let arrivals = watch::Sender::new(0);
+        let arrivals = watch::Sender::new(Arrivals::default());
         let patterns = Arc::new(Patterns::default());
         let supplies = Supplies {
             key: key.clone(),
@@ -213,7 +213,7 @@ impl Store for SqliteStore {
         self.readers.ask(read::names).await
     }
 
-    fn arrivals(&self) -> watch::Receiver<u64> {
+    fn arrivals(&self) -> watch::Receiver<Arrivals> {
         self.arrivals.subscribe()
     }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use std::{fmt, time::Duration};
 use tidings_core::{
     Address, Id, Lane, Timestamp,
+    lane::LaneSet,
     outbox::{Item, Letter, Role, Settlement, State},
 };
 use tokio::sync::watch;
@@ -60,14 +61,50 @@ pub enum Accepted {
 pub struct Claim {
     /// Who asks. A node that restarts under its old name gets its old leases back by [`Store::recover`].
     pub node: String,
-    /// For which relay.
+    /// Items of which relay.
     pub relay: String,
+    /// The relay that takes them over because their own is held: letters of sensitive kinds are left for their own relay, and each history says who took over.
+    pub taken_over_by: Option<String>,
+    /// Items of which lanes.
+    pub lanes: LaneSet,
     /// At most this many.
     pub limit: u16,
+    /// So many of them go to the lower lane whose first item has been due longest, once the rest has gone to the highest lanes: no lane starves. At most `limit`.
+    pub share: u16,
     /// At most about this many bytes of letters together; at least one item is given if any is due.
     pub max_bytes: usize,
     /// How long the lease lasts.
     pub lease: Duration,
+}
+
+impl Claim {
+    /// Asks for items of a relay of all lanes, without a share for lower ones, whatever their size.
+    pub fn new(node: impl Into<String>, relay: impl Into<String>, limit: u16, lease: Duration) -> Self {
+        let (node, relay) = (node.into(), relay.into());
+        Self { node, relay, taken_over_by: None, lanes: LaneSet::ALL, limit, share: 0, max_bytes: usize::MAX, lease }
+    }
+}
+
+/// What has become due in this process so far, counted by lane. A hint, never the truth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Arrivals([u64; Lane::ALL.len()]);
+
+impl Arrivals {
+    /// Counts one more in each of these lanes.
+    pub fn count(&mut self, lanes: LaneSet) {
+        for lane in lanes.iter() {
+            self.0[lane as usize] = self.0[lane as usize].wrapping_add(1);
+        }
+    }
+
+    /// The lanes in which something came since `earlier`.
+    pub fn since(self, earlier: Self) -> LaneSet {
+        let mut lanes = LaneSet::NONE;
+        for lane in Lane::ALL.into_iter().filter(|lane| self.0[*lane as usize] != earlier.0[*lane as usize]) {
+            lanes.add(lane);
+        }
+        lanes
+    }
 }
 
 /// An item leased to a node, with everything needed to deliver and settle it. `Debug` shows the letter's size, never its bytes.
@@ -176,7 +213,7 @@ pub struct ItemRow {
 pub struct HistoryLine {
     /// When.
     pub at: Timestamp,
-    /// What: `accepted`, `sent`, `refused`, `unknown`, `returned`, `withheld`, `barred`, `lapsed`, `expired`, `retry`, `cancel`, `hold`, `release`.
+    /// What: `accepted`, `sent`, `refused`, `unknown`, `returned`, `withheld`, `barred`, `lapsed`, `expired`, `taken` (by the relay that takes over), `retry`, `cancel`, `hold`, `release`.
     pub what: String,
     /// Who, for an operator's action.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -331,7 +368,7 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::Full`] if the disk is nearly full, [`StoreError::Unavailable`] if it cannot be written; nothing is accepted then.
     async fn accept(&self, batch: Vec<Acceptance>) -> Result<Vec<Accepted>, StoreError>;
 
-    /// Leases due items of a relay to a node: higher lanes first, within a lane the longest due first.
+    /// Leases due items of a relay to a node: higher lanes first, within a lane the longest due first, and the claim's share to a lower lane.
     ///
     /// A leased item is hidden from other nodes; when its lease lapses it is due again and marked "may be a duplicate", so a node that dies delays its items
     /// and loses none. Items whose life time is over are not given out.
@@ -392,8 +429,9 @@ pub trait Store: Send + Sync + 'static {
     /// The highest id in use, for starting a mint above it, and the number of this installation, for Message-IDs.
     async fn names(&self) -> Result<(Option<Id>, String), StoreError>;
 
-    /// Counts up whenever something may have become due in this process (an acceptance, an action), so that a deliverer need not poll fast. A hint, never the truth.
-    fn arrivals(&self) -> watch::Receiver<u64>;
+    /// Counts up, by lane, whenever something may have become due in this process (an acceptance, an action), so that a deliverer need not poll fast. A hint,
+    /// never the truth.
+    fn arrivals(&self) -> watch::Receiver<Arrivals>;
 
     /// Whether the database can be written: the readiness check.
     async fn ready(&self) -> Result<(), StoreError>;

@@ -10,8 +10,8 @@ use std::{
 };
 use tidings_core::{Id, outbox::Settlement};
 use tidings_store::{
-    Acceptance, Accepted, Acted, Action, Claim, Depth, EventRecord, Filter, ItemDetail, ItemRow, Lease, Page, RelayReport, RelayStanding,
-    Settled, Store, StoreError, TokenRecord,
+    Acceptance, Accepted, Acted, Action, Arrivals, Claim, Depth, EventRecord, Filter, ItemDetail, ItemRow, Lease, Page, RelayReport,
+    RelayStanding, Settled, Store, StoreError, TokenRecord,
 };
 use tokio::sync::watch;
 
@@ -105,7 +105,7 @@ impl Store for Faulty {
         self.real.names().await
     }
 
-    fn arrivals(&self) -> watch::Receiver<u64> {
+    fn arrivals(&self) -> watch::Receiver<Arrivals> {
         self.real.arrivals()
     }
 

@@ -312,8 +312,7 @@ async fn more_sessions_come_as_the_relay_answers_and_never_more_than_allowed() {
 async fn one_letter_now_by_the_same_way_with_the_dialogue_written_down() {
     let (house, sink) = (House::build().await, sink());
     house.accept_many(1).await;
-    let claim =
-        tidings_store::Claim { node: "cli".into(), relay: "main".into(), limit: 1, max_bytes: 1 << 20, lease: Duration::from_secs(60) };
+    let claim = tidings_store::Claim::new("cli", "main", 1, Duration::from_secs(60));
     let lease = house.store.claim(claim).await.unwrap().remove(0);
     let delivered = tidings_delivery::deliver_now(&smtp(&sink), &live(), None, &house.clock, &lease).await;
     assert_eq!((crate::sessions::short(&delivered.outcome).as_str(), delivered.trouble), ("sent", None));

@@ -59,6 +59,20 @@ impl House {
 
     /// Accepts one letter for each recipient; gives the items.
     pub(crate) async fn accept(&self, recipients: impl IntoIterator<Item = String>, lane: Lane) -> Vec<Id> {
+        self.accept_by("main", recipients, lane).await
+    }
+
+    /// Accepts a letter with a secret.
+    pub(crate) async fn accept_secret(&self, to: &str) -> Id {
+        self.accept_letters("main", [to.to_owned()], Lane::Codes, true).await[0]
+    }
+
+    /// Likewise, by this relay.
+    pub(crate) async fn accept_by(&self, relay: &str, recipients: impl IntoIterator<Item = String>, lane: Lane) -> Vec<Id> {
+        self.accept_letters(relay, recipients, lane, false).await
+    }
+
+    async fn accept_letters(&self, relay: &str, recipients: impl IntoIterator<Item = String>, lane: Lane, sensitive: bool) -> Vec<Id> {
         let now = self.clock.now();
         let mut items = Vec::new();
         let mut batch = Vec::new();
@@ -68,14 +82,13 @@ impl House {
             let message_id = format!("{number}@house.example.org");
             let bytes = format!("Message-ID: <{message_id}>\r\nTo: {to}\r\nSubject: {number}\r\n\r\nhello\r\n.\r\n").into_bytes();
             let sender = Some(Address::parse("house@example.org").unwrap());
-            let letter =
-                Letter { id, kind: "object.changed", rule: "r".into(), message_id, sender, bytes, sensitive: false, pattern: None };
+            let letter = Letter { id, kind: "object.changed", rule: "r".into(), message_id, sender, bytes, sensitive, pattern: None };
             let item = Item {
                 id,
                 letter: id,
                 to: Address::parse(&to).unwrap(),
                 role: Role::To,
-                relay: "main".into(),
+                relay: relay.into(),
                 lane,
                 held: None,
                 due_at: now,

@@ -105,7 +105,9 @@ fn one(work: &mut Work<'_>, Ready(acceptance, moulds): &Ready) -> Result<Accepte
             letter.ok_or_else(|| StoreError::Corrupt(format!("item {} carries letter {}, which is not there", item.id, item.letter)))?;
         add_item(work, acceptance, letter, item)?;
     }
-    work.arrived |= !acceptance.items.is_empty();
+    for item in &acceptance.items {
+        work.arrived.add(item.lane);
+    }
     Ok(Accepted::New(acceptance.id))
 }
 

@@ -9,7 +9,7 @@ use crate::{
     store::{Acted, Action, Filter},
 };
 use rusqlite::params_from_iter;
-use tidings_core::outbox::State;
+use tidings_core::{lane::LaneSet, outbox::State};
 
 /// An action on more items than this is written in steps, so that a million items do not hold up the writer.
 pub(crate) const STEP: u32 = 2000;
@@ -60,7 +60,9 @@ pub(crate) fn act(work: &mut Work<'_>, action: Action, filter: &Filter, by: &str
             acted.skipped += 1;
         }
     }
-    work.arrived |= acted.changed > 0 && matches!(action, Action::Retry | Action::Release);
+    if acted.changed > 0 && matches!(action, Action::Retry | Action::Release) {
+        work.arrived = LaneSet::ALL;
+    }
     let full = targets.len() == STEP as usize;
     Ok(Step { acted, next: targets.last().filter(|_| full).map(|(target, _)| target.id) })
 }

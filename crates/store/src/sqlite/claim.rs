@@ -6,20 +6,24 @@ use crate::{
     sqlite::{
         accept::role_of,
         fault::Fault,
-        work::{Line, MAYBE_DUPLICATE, Work, pattern_text},
+        work::{Line, MAYBE_DUPLICATE, SENSITIVE, Work, pattern_text},
     },
     store::{Claim, Lease},
 };
 use rusqlite::{OptionalExtension, Row, params};
 use std::{sync::Arc, time::Duration};
-use tidings_core::{Address, Id, Lane, outbox::State, time::from_millis, time::later};
+use tidings_core::{Address, Id, Lane, lane::LaneSet, outbox::State, time::from_millis, time::later};
 
 /// In the order of the index: nothing is sorted, and reading stops where the claim is full.
 const DUE: &str = "SELECT i.id, i.event, i.letter, i.state, i.token, i.role, i.accepted_at, i.attempts, i.flags, i.recipient, k.text,
         l.message_id, l.sender, l.sensitive, l.bytes, l.pattern
     FROM item i INDEXED BY item_due CROSS JOIN letter l ON l.id = i.letter CROSS JOIN word k ON k.number = i.kind
-    WHERE i.relay = ?1 AND i.lane = ?2 AND i.state IN (1, 2) AND i.due_at <= ?3 AND i.expires_at > ?3
+    WHERE i.relay = ?1 AND i.lane = ?2 AND i.state IN (1, 2) AND i.due_at <= ?3 AND i.expires_at > ?3 AND i.flags & ?5 = 0
     ORDER BY i.due_at, i.id LIMIT ?4";
+
+/// Since when the first due item of a lane has been due.
+const FIRST_DUE: &str = "SELECT due_at FROM item INDEXED BY item_due
+    WHERE relay = ?1 AND lane = ?2 AND state IN (1, 2) AND due_at <= ?3 AND expires_at > ?3 AND flags & ?4 = 0 ORDER BY due_at, id LIMIT 1";
 
 /// A due item as it was found.
 struct Found {
@@ -52,6 +56,7 @@ pub(crate) fn claim(work: &mut Work<'_>, claim: &Claim) -> Result<Vec<Lease>, Fa
     }
     let node = work.word(&claim.node)?;
     let until = later(work.now, claim.lease).as_millisecond();
+    let taken = claim.taken_over_by.as_ref().map(|by| format!("{by} takes over: {} is held", claim.relay));
     let mut leases = Vec::with_capacity(found.len());
     for Found { lease, flags, lapsed } in found {
         let id = lease.id.number();
@@ -62,33 +67,100 @@ pub(crate) fn claim(work: &mut Work<'_>, claim: &Claim) -> Result<Vec<Lease>, Fa
             let detail = Some("the lease ended without an outcome");
             work.note(&Line { item: id, at: work.now_ms(), what: "lapsed", who: None, detail })?;
         }
+        if taken.is_some() {
+            work.note(&Line { item: id, at: work.now_ms(), what: "taken", who: None, detail: taken.as_deref() })?;
+        }
         leases.push(lease);
     }
     Ok(leases)
 }
 
+/// What a claim has found so far.
+struct Gathering<'a> {
+    claim: &'a Claim,
+    relay: i64,
+    /// Flags that an item must not have.
+    without: i64,
+    found: Vec<Found>,
+    spoilt: Vec<Spoilt>,
+    /// Bytes of letters that may still be given.
+    room: usize,
+    /// The next letter would have been too much.
+    full: bool,
+}
+
 fn gather(work: &Work<'_>, claim: &Claim, relay: i64) -> Result<(Vec<Found>, Vec<Spoilt>), Fault> {
-    let (mut found, mut spoilt) = (Vec::new(), Vec::new());
-    let mut room = claim.max_bytes;
-    for lane in Lane::ALL {
+    let without = if claim.taken_over_by.is_some() { SENSITIVE } else { 0 };
+    let (found, spoilt) = (Vec::new(), Vec::new());
+    let mut gathering = Gathering { claim, relay, without, found, spoilt, room: claim.max_bytes, full: false };
+    let (limit, share) = (usize::from(claim.limit), usize::from(claim.share.min(claim.limit)));
+    for lane in claim.lanes.iter() {
+        if gathering.found.len() >= limit || gathering.full {
+            break;
+        }
+        gathering.take(work, lane, limit)?;
+    }
+    if gathering.found.len() > limit - share {
+        gathering.give_share(work, limit - share)?;
+    }
+    Ok((gathering.found, gathering.spoilt))
+}
+
+impl Gathering<'_> {
+    /// Takes due items of a lane until so many are found in all.
+    fn take(&mut self, work: &Work<'_>, lane: Lane, limit: usize) -> Result<(), Fault> {
+        let left = i64::try_from(limit.saturating_sub(self.found.len())).unwrap_or(i64::MAX);
         let mut due = work.db.prepare_cached(DUE)?;
-        let left = usize::from(claim.limit) - found.len();
-        let mut rows = due.query(params![relay, lane.number(), work.now_ms(), i64::try_from(left).unwrap_or(i64::MAX)])?;
+        let mut rows = due.query(params![self.relay, lane.number(), work.now_ms(), left, self.without])?;
         while let Some(row) = rows.next()? {
             match read(work, row, lane)? {
-                Err(broken) => spoilt.push(broken),
-                Ok(one) if one.lease.bytes.len() > room && !found.is_empty() => return Ok((found, spoilt)),
+                Err(broken) => self.spoilt.push(broken),
+                Ok(one) if one.lease.bytes.len() > self.room && !self.found.is_empty() => {
+                    self.full = true;
+                    break;
+                }
                 Ok(one) => {
-                    room = room.saturating_sub(one.lease.bytes.len());
-                    found.push(one);
+                    self.room = self.room.saturating_sub(one.lease.bytes.len());
+                    self.found.push(one);
                 }
             }
         }
-        if found.len() >= usize::from(claim.limit) {
-            break;
-        }
+        Ok(())
     }
-    Ok((found, spoilt))
+
+    /// What was found from `sure` on gives way to lower lanes, the one whose first item has been due longest before the others.
+    fn give_share(&mut self, work: &Work<'_>, sure: usize) -> Result<(), Fault> {
+        let limit = usize::from(self.claim.limit);
+        let own = self.found[sure].lease.lane;
+        let mut lower: Vec<(i64, Lane)> = Vec::new();
+        for lane in self.claim.lanes.and(LaneSet::from(own)).iter().filter(|lane| *lane != own) {
+            let mut first = work.db.prepare_cached(FIRST_DUE)?;
+            let due = first.query_row(params![self.relay, lane.number(), work.now_ms(), self.without], |row| row.get(0)).optional()?;
+            lower.extend(due.map(|due| (due, lane)));
+        }
+        if lower.is_empty() {
+            return Ok(());
+        }
+        lower.sort_unstable();
+        let mut spare = self.found.split_off(sure);
+        self.room += spare.iter().map(|one| one.lease.bytes.len()).sum::<usize>();
+        self.full = false;
+        spare.retain(|one| lower.iter().all(|(_, lane)| *lane != one.lease.lane));
+        for (_, lane) in lower {
+            if !self.full && self.found.len() < limit {
+                self.take(work, lane, limit)?;
+            }
+        }
+        spare.truncate(limit - self.found.len());
+        for one in spare {
+            if one.lease.bytes.len() > self.room {
+                break;
+            }
+            self.room -= one.lease.bytes.len();
+            self.found.push(one);
+        }
+        Ok(())
+    }
 }
 
 fn read(work: &Work<'_>, row: &Row<'_>, lane: Lane) -> Result<Result<Found, Spoilt>, Fault> {
@@ -171,6 +243,8 @@ pub(crate) fn recover(work: &mut Work<'_>, node: &str) -> Result<u64, Fault> {
         let detail = Some("the node started anew without an outcome");
         work.note(&Line { item: *id, at: work.now_ms(), what: "lapsed", who: None, detail })?;
     }
-    work.arrived |= !items.is_empty();
+    if !items.is_empty() {
+        work.arrived = LaneSet::ALL;
+    }
     Ok(items.len() as u64)
 }

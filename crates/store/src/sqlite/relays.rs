@@ -5,7 +5,7 @@ use crate::{
     store::{RelayReport, RelayStanding},
 };
 use rusqlite::{Connection, OptionalExtension, params};
-use tidings_core::{Timestamp, time::from_millis};
+use tidings_core::{Timestamp, lane::LaneSet, time::from_millis};
 
 /// Pauses a relay or lets it go on. A second pause leaves the first one's time and name.
 pub(crate) fn pause(work: &mut Work<'_>, name: &str, paused: bool, by: &str) -> Result<(), Fault> {
@@ -16,7 +16,7 @@ pub(crate) fn pause(work: &mut Work<'_>, name: &str, paused: bool, by: &str) -> 
             .execute(params![number, work.now_ms(), by])?;
     } else {
         work.db.prepare_cached("UPDATE relay SET paused_at = NULL, paused_by = NULL WHERE number = ?1")?.execute([number])?;
-        work.arrived = true;
+        work.arrived = LaneSet::ALL;
     }
     Ok(())
 }

@@ -34,6 +34,10 @@ fn one(work: &mut Work<'_>, settlement: &Settlement) -> Result<Settled, Fault> {
         )
         .optional()?;
     let Some((event, letter, flags)) = ends else { return Ok(Settled::Stale) };
+    if let Some(relay) = settlement.relay.as_deref().filter(|_| state.is_final()) {
+        let relay = work.relay(relay)?;
+        work.db.prepare_cached("UPDATE item SET relay = ?2 WHERE id = ?1")?.execute([id, relay])?;
+    }
     let detail = (!settlement.reply.is_empty()).then_some(settlement.reply.as_str());
     work.note(&Line { item: id, at: settlement.at.as_millisecond(), what: settlement.what, who: None, detail })?;
     if state.is_final() {

@@ -7,7 +7,7 @@ use crate::{
     sqlite::{fault::Fault, words::Words},
 };
 use rusqlite::{Connection, OptionalExtension, params};
-use tidings_core::{Timestamp, outbox::State};
+use tidings_core::{Timestamp, lane::LaneSet, outbox::State};
 
 /// The reader may get it twice.
 pub(crate) const MAYBE_DUPLICATE: i64 = 1;
@@ -23,8 +23,8 @@ pub(crate) struct Work<'a> {
     pub(crate) patterns: &'a Patterns,
     pub(crate) key: &'a SealKey,
     pub(crate) now: Timestamp,
-    /// Set by a verb after which something may be due.
-    pub(crate) arrived: bool,
+    /// The lanes in which something may be due after this verb.
+    pub(crate) arrived: LaneSet,
 }
 
 /// A line of history to be written.

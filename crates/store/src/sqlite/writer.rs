@@ -15,6 +15,7 @@ use crate::{
         words::Words,
         work::Work,
     },
+    store::Arrivals,
 };
 use rusqlite::Connection;
 use std::{
@@ -25,7 +26,7 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
-use tidings_core::Clock;
+use tidings_core::{Clock, lane::LaneSet};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Verbs that may stand in the queue; beyond it callers wait.
@@ -92,7 +93,7 @@ pub(crate) struct Supplies {
     pub(crate) patterns: Arc<Patterns>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) space: Arc<Space>,
-    pub(crate) arrivals: watch::Sender<u64>,
+    pub(crate) arrivals: watch::Sender<Arrivals>,
     /// Stands for a slow disk in tests: waited for before each commit.
     pub(crate) flush_delay: Duration,
 }
@@ -211,8 +212,8 @@ impl Desk {
         match done {
             Ok((arrived, changed)) => {
                 self.commits.fetch_add(u64::from(changed), Ordering::Relaxed);
-                if arrived {
-                    self.supplies.arrivals.send_modify(|count| *count += 1);
+                if !arrived.is_empty() {
+                    self.supplies.arrivals.send_modify(|arrivals| arrivals.count(arrived));
                 }
                 Ok(())
             }
@@ -228,18 +229,18 @@ impl Desk {
         }
     }
 
-    /// Runs the verbs. Gives whether something may be due now.
-    fn run(&mut self, group: &mut [Box<dyn Verb>], care: Care) -> Result<bool, Trouble> {
-        let mut arrived = false;
+    /// Runs the verbs. Gives the lanes in which something may be due now.
+    fn run(&mut self, group: &mut [Box<dyn Verb>], care: Care) -> Result<LaneSet, Trouble> {
+        let mut arrived = LaneSet::NONE;
         for verb in group.iter_mut() {
             if care == Care::Apart {
                 self.db.prepare_cached("SAVEPOINT verb")?.execute([])?;
             }
             let now = self.supplies.clock.now();
             let Supplies { key, patterns, .. } = &self.supplies;
-            let mut work = Work { db: &self.db, words: &mut self.words, patterns, key, now, arrived: false };
+            let mut work = Work { db: &self.db, words: &mut self.words, patterns, key, now, arrived: LaneSet::NONE };
             match verb.run(&mut work) {
-                Ok(()) => arrived |= work.arrived,
+                Ok(()) => arrived = arrived.or(work.arrived),
                 Err(fault) if self.db.is_autocommit() => return Err(Trouble::Group(fault)),
                 Err(fault) if care == Care::Shared => return Err(Trouble::Verb(fault)),
                 Err(fault) => {

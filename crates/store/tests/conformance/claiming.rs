@@ -5,7 +5,8 @@ use futures_util::future::join_all;
 use std::{collections::HashSet, sync::Arc};
 use tidings_core::{
     Lane,
-    outbox::{Role, State},
+    lane::LaneSet,
+    outbox::{Role, Settlement, State},
 };
 use tidings_store::{Claim, Settled};
 
@@ -17,6 +18,81 @@ pub(crate) async fn higher_lanes_go_first_and_the_longest_due_first_within_a_lan
     let also_late = house.accept_one(house.an_event("e5").due_in(seconds(-10))).await;
     assert_eq!(ids(&house.claim(2).await), [code, later]);
     assert_eq!(ids(&house.claim(10).await), [late, also_late, digest]);
+}
+
+pub(crate) async fn a_share_goes_to_the_lower_lane_that_has_been_due_longest(house: &House) {
+    let code = |n: u8| house.an_event(&format!("code{n}")).lane(Lane::Codes);
+    let digest = house.accept_one(house.an_event("digest").lane(Lane::Digests).due_in(seconds(-30))).await;
+    let reminder = house.accept_one(house.an_event("reminder").lane(Lane::Reminders).due_in(seconds(-20))).await;
+    let notice = house.accept_one(house.an_event("notice").due_in(seconds(10))).await;
+    let mut codes = Vec::new();
+    for n in 0..6 {
+        codes.push(house.accept_one(code(n)).await);
+    }
+    let with_share = |limit, share| Claim { share, ..ask("node-a", limit) };
+    assert_eq!(ids(&house.store.claim(with_share(4, 1)).await.unwrap()), [codes[0], codes[1], codes[2], digest]);
+    // No other lower lane is due: the rest of the share stays with the codes.
+    assert_eq!(ids(&house.store.claim(with_share(2, 2)).await.unwrap()), [reminder, codes[3]]);
+    house.clock.advance(seconds(20));
+    assert_eq!(
+        ids(&house.store.claim(with_share(9, 3)).await.unwrap()),
+        [codes[4], codes[5], notice],
+        "a claim that is not full gives all"
+    );
+}
+
+pub(crate) async fn no_lane_starves_while_urgent_items_keep_coming(house: &House) {
+    let mut low = Vec::new();
+    for lane in [Lane::Requests, Lane::Notices, Lane::Digests] {
+        low.push(house.accept_one(house.an_event(lane.as_str()).lane(lane)).await);
+    }
+    let mut given = HashSet::new();
+    for round in 0..40 {
+        for n in 0..8 {
+            house.accept(house.an_event(&format!("{round}-{n}")).lane(Lane::Codes)).await;
+        }
+        house.clock.advance(seconds(1));
+        given.extend(ids(&house.store.claim(Claim { share: 1, ..ask("node-a", 8) }).await.unwrap()));
+    }
+    assert!(low.iter().all(|id| given.contains(id)), "every lane has had its turn");
+}
+
+pub(crate) async fn only_the_lanes_asked_for_are_given(house: &House) {
+    let notice = house.accept_one(house.an_event("e1").due_in(seconds(-60))).await;
+    let code = house.accept_one(house.an_event("e2").lane(Lane::Codes)).await;
+    let urgent = Claim { lanes: LaneSet::down_to(Lane::Requests), share: 1, ..ask("node-a", 10) };
+    assert_eq!(ids(&house.store.claim(urgent).await.unwrap()), [code]);
+    assert_eq!(ids(&house.claim(10).await), [notice]);
+}
+
+pub(crate) async fn a_relay_that_takes_over_gets_no_secrets(house: &House) {
+    let secret = house.accept_one(house.an_event("e1").lane(Lane::Codes).secret("hush")).await;
+    let plain = house.accept_one(house.an_event("e2")).await;
+    let over = Claim { taken_over_by: Some("backup".to_owned()), ..ask("node-a", 10) };
+    assert_eq!(ids(&house.store.claim(over.clone()).await.unwrap()), [plain]);
+    assert!(house.store.claim(over).await.unwrap().is_empty());
+    assert_eq!(house.state(secret).await, State::Waiting);
+    let line = house.detail(plain).await.history.pop().unwrap();
+    assert_eq!((line.what.as_str(), line.detail.as_deref()), ("taken", Some("backup takes over: main is held")));
+    assert_eq!(ids(&house.claim(10).await), [secret], "its own relay sends it when it is back");
+}
+
+pub(crate) async fn what_ends_with_the_relay_that_took_over_is_listed_under_it(house: &House) {
+    for n in 0..3 {
+        house.accept(house.an_event(&format!("e{n}"))).await;
+    }
+    let over = Claim { taken_over_by: Some("backup".to_owned()), ..ask("node-a", 10) };
+    let leases = house.store.claim(over).await.unwrap();
+    for (lease, state) in leases.iter().zip([State::Sent, State::Failed, State::Waiting]) {
+        let settlement = Settlement { relay: Some("backup".into()), ..outcome(lease, state, house.now()) };
+        assert_eq!(house.settle(settlement).await, Settled::Done);
+    }
+    let mut relays = Vec::new();
+    for lease in &leases {
+        relays.push(house.detail(lease.id).await.row.relay);
+    }
+    assert_eq!(relays, ["backup", "backup", "main"], "what waits again waits for its own relay");
+    assert_eq!(house.detail(leases[0].id).await.row.last_reply.as_deref(), Some("250 2.0.0 queued"));
 }
 
 pub(crate) async fn what_is_not_yet_due_or_of_another_relay_stays(house: &House) {

@@ -9,6 +9,7 @@ use proptest::{
 use std::collections::BTreeMap;
 use tidings_core::{
     Id, Lane, Timestamp,
+    lane::LaneSet,
     outbox::{Settlement, State},
     time::later,
 };
@@ -32,6 +33,10 @@ enum Step {
         node: usize,
         relay: usize,
         limit: u16,
+        share: u16,
+        lanes: LaneSet,
+        /// For the other relay, which is held.
+        over: bool,
     },
     /// A lease ever given, by age: the older ones are stale.
     Settle {
@@ -62,6 +67,14 @@ enum Step {
     },
 }
 
+fn lanes() -> impl Strategy<Value = LaneSet> {
+    prop_oneof![
+        3 => Just(LaneSet::ALL),
+        1 => (0usize..6).prop_map(|lane| LaneSet::down_to(Lane::ALL[lane])),
+        1 => (0usize..6).prop_map(|lane| LaneSet::from(Lane::ALL[lane])),
+    ]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let action = prop_oneof![Just(Action::Retry), Just(Action::Cancel), Just(Action::Hold), Just(Action::Release)];
     let state = prop_oneof![4 => Just(State::Sent), 2 => Just(State::Failed), 3 => Just(State::Waiting), 1 => Just(State::Held), 1 => Just(State::Bounced)];
@@ -69,7 +82,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0usize..6, 0usize..2, prop::bool::weighted(0.15), -20i64..60, 30i64..400, prop::bool::weighted(0.3))
             .prop_map(|(lane, relay, held, due, life, sensitive)| Step::Accept { lane, relay, held, due, life, sensitive }),
         1 => Just(Step::Again),
-        5 => (0usize..2, 0usize..2, 1u16..4).prop_map(|(node, relay, limit)| Step::Claim { node, relay, limit }),
+        5 => (0usize..2, 0usize..2, 1u16..4, 0u16..3, lanes(), prop::bool::weighted(0.3))
+            .prop_map(|(node, relay, limit, share, lanes, over)| Step::Claim { node, relay, limit, share, lanes, over }),
         6 => (0usize..6, state, 0u64..100).prop_map(|(lease, state, delay)| Step::Settle { lease, state, delay }),
         2 => (0usize..6, 0usize..2).prop_map(|(lease, node)| Step::Extend { lease, node }),
         1 => (0usize..2).prop_map(|node| Step::Recover { node }),
@@ -134,14 +148,30 @@ struct Model {
 }
 
 impl Model {
-    fn due(&self, relay: usize, now: Timestamp) -> Vec<Id> {
+    /// What a claim is given: all but the share by lane, then the lanes below by who has waited longest.
+    fn due(&self, claim: &Claim, relay: usize, now: Timestamp) -> Vec<Id> {
         if self.paused[relay] {
             return Vec::new();
         }
+        let wanted =
+            |item: &ModelItem| item.relay == relay && claim.lanes.has(item.lane) && !(claim.taken_over_by.is_some() && item.sensitive);
         let open = |item: &ModelItem| matches!(item.state, State::Waiting | State::Claimed) && item.due <= now && item.expires > now;
-        let mut due: Vec<_> = self.items.iter().filter(|(_, i)| i.relay == relay && open(i)).map(|(id, i)| (i.lane, i.due, *id)).collect();
+        let mut due: Vec<_> = self.items.iter().filter(|(_, i)| wanted(i) && open(i)).map(|(id, i)| (i.lane, i.due, *id)).collect();
         due.sort();
-        due.into_iter().map(|(_, _, id)| id).collect()
+        let limit = usize::from(claim.limit);
+        let sure = limit - usize::from(claim.share.min(claim.limit));
+        let mut given: Vec<_> = due.drain(..sure.min(due.len())).collect();
+        if let Some((lane, ..)) = due.first().copied() {
+            let first = |lane| due.iter().filter(|other| other.0 == lane).map(|other| other.1).min();
+            let mut lower: Vec<_> = Lane::ALL.into_iter().filter(|other| *other > lane && first(*other).is_some()).collect();
+            lower.sort_by_key(|lower| (first(*lower), *lower));
+            for lane in &lower {
+                given.extend(due.iter().filter(|other| other.0 == *lane));
+            }
+            given.extend(due.iter().filter(|other| !lower.contains(&other.0)));
+        }
+        given.truncate(limit);
+        given.into_iter().map(|(_, _, id)| id).collect()
     }
 
     fn lease(&self, age: usize) -> Option<(Id, i64)> {
@@ -182,12 +212,12 @@ async fn play(house: &House, model: &mut Model, step: &Step) {
             assert!(matches!(store.accept(vec![again]).await.unwrap()[0], tidings_store::Accepted::Duplicate(_)));
         }
         Step::Again => {}
-        Step::Claim { node, relay, limit } => {
-            let claim = Claim { relay: RELAYS[relay].to_owned(), ..ask(NODES[node], limit) };
-            let leases = store.claim(claim).await.unwrap();
-            let mut due = model.due(relay, now);
-            due.truncate(usize::from(limit));
-            assert_eq!(crate::house::ids(&leases), due);
+        Step::Claim { node, relay, limit, share, lanes, over } => {
+            let taken_over_by = over.then(|| RELAYS[1 - relay].to_owned());
+            let claim = Claim { relay: RELAYS[relay].to_owned(), share, lanes, taken_over_by, ..ask(NODES[node], limit) };
+            let leases = store.claim(claim.clone()).await.unwrap();
+            let due = model.due(&claim, relay, now);
+            assert_eq!(crate::house::ids(&leases), due, "{claim:?}");
             for lease in leases {
                 let item = model.items.get_mut(&lease.id).unwrap();
                 if item.state == State::Claimed {
@@ -195,6 +225,9 @@ async fn play(house: &House, model: &mut Model, step: &Step) {
                 }
                 (item.state, item.node, item.due) = (State::Claimed, Some(node), later(now, LEASE));
                 item.token += 1;
+                if over {
+                    item.history.push("taken");
+                }
                 assert_eq!((lease.token, lease.attempts, lease.maybe_duplicate), (item.token, item.attempts, item.duplicate));
                 model.leases.push((lease.id, lease.token));
             }
@@ -205,8 +238,18 @@ async fn play(house: &House, model: &mut Model, step: &Step) {
             let due_at = later(now, std::time::Duration::from_secs(delay));
             let attempts = item.attempts + 1;
             let maybe_duplicate = item.duplicate;
-            let settlement =
-                Settlement { id, token, state, due_at, attempts, maybe_duplicate, at: now, what: "refused", reply: "words".to_owned() };
+            let settlement = Settlement {
+                id,
+                token,
+                state,
+                due_at,
+                attempts,
+                maybe_duplicate,
+                at: now,
+                what: "refused",
+                reply: "words".to_owned(),
+                relay: None,
+            };
             let held = item.state == State::Claimed && item.token == token;
             assert_eq!(house.settle(settlement).await, if held { Settled::Done } else { Settled::Stale });
             if held {
@@ -303,7 +346,7 @@ pub(crate) async fn any_sequence_of_verbs_does_what_the_model_does(house: &House
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(proptest::test_runner::RngAlgorithm::ChaCha, &[42; 32]));
     let mut model = Model::default();
     let mut played: Vec<Step> = Vec::new();
-    for round in 0..12 {
+    for round in 0..20 {
         let steps = prop::collection::vec(step(), 60).new_tree(&mut runner).unwrap().current();
         for step in &steps {
             played.push(step.clone());
@@ -314,5 +357,5 @@ pub(crate) async fn any_sequence_of_verbs_does_what_the_model_does(house: &House
             house.clock.advance(hours(1));
         }
     }
-    assert!(played.len() == 720 && model.leases.len() > 50, "the sequence did some work: {} leases", model.leases.len());
+    assert!(played.len() == 1200 && model.leases.len() > 50, "the sequence did some work: {} leases", model.leases.len());
 }

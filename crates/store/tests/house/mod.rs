@@ -123,7 +123,7 @@ impl House {
 }
 
 pub(crate) fn ask(node: &str, limit: u16) -> Claim {
-    Claim { node: node.to_owned(), relay: "main".to_owned(), limit, max_bytes: usize::MAX, lease: LEASE }
+    Claim::new(node, "main", limit, LEASE)
 }
 
 pub(crate) fn only(id: Id) -> Filter {
@@ -152,6 +152,7 @@ pub(crate) fn outcome(lease: &Lease, state: State, now: Timestamp) -> Settlement
         at: now,
         what,
         reply: reply.to_owned(),
+        relay: None,
     }
 }
 

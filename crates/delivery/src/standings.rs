@@ -1,0 +1,179 @@
+//! What the desks know of each other: which relay is held for good enough that another takes its letters over, and which one that is.
+//!
+//! A hold of a moment moves nothing. A relay is *away* once its first probe has failed or it has been held for [`GRACE`]; then the first relay along its chain
+//! of `next` that is neither away nor paused takes over. A relay that an operator has paused keeps its letters: who pauses one wants them to wait.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::watch;
+
+/// A relay that is held so long is away, also while its first probe has not come back (a black hole, an account that is probed slowly).
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
+
+/// How one relay stands for the others.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) name: Arc<str>,
+    next: Option<usize>,
+    /// Held for longer than a hiccup.
+    away: AtomicBool,
+    /// Its probe needs a letter and has none: what comes in is for the probe.
+    wants_letter: AtomicBool,
+    /// The operator's word.
+    pub(crate) paused: AtomicBool,
+}
+
+/// All relays of the house, in the order of the configuration.
+#[derive(Debug)]
+pub(crate) struct Standings {
+    places: Vec<Place>,
+    changed: watch::Sender<u64>,
+}
+
+impl Standings {
+    /// All relays by name, each with the name of the one that takes over; a name that nobody bears counts as none.
+    pub(crate) fn new(relays: &[(String, Option<String>)]) -> Self {
+        let find = |name: &String| relays.iter().position(|(relay, _)| relay == name);
+        let place = |(name, next): &(String, Option<String>)| Place {
+            name: Arc::from(name.as_str()),
+            next: next.as_ref().and_then(find),
+            away: AtomicBool::new(false),
+            wants_letter: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+        };
+        Self { places: relays.iter().map(place).collect(), changed: watch::Sender::new(0) }
+    }
+
+    pub(crate) fn place(&self, index: usize) -> &Place {
+        &self.places[index]
+    }
+
+    pub(crate) fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// Counts up at every change of who takes over for whom.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Notes how a relay stands.
+    pub(crate) fn note(&self, index: usize, away: bool, wants_letter: bool) {
+        let place = &self.places[index];
+        let changed = place.away.swap(away, Ordering::AcqRel) != away;
+        let changed = place.wants_letter.swap(wants_letter, Ordering::AcqRel) != wants_letter || changed;
+        if changed {
+            self.tell();
+        }
+    }
+
+    /// Sets the operator's word on a relay; says whether that was a change.
+    pub(crate) fn pause(&self, index: usize, paused: bool) -> bool {
+        let changed = self.places[index].paused.swap(paused, Ordering::AcqRel) != paused;
+        if changed {
+            self.tell();
+        }
+        changed
+    }
+
+    fn tell(&self) {
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// The relay that takes over a relay's letters now, if it is away and there is one.
+    pub(crate) fn taker(&self, index: usize) -> Option<usize> {
+        let away = |place: &Place| place.away.load(Ordering::Acquire);
+        let paused = |place: &Place| place.paused.load(Ordering::Acquire);
+        let own = &self.places[index];
+        if !away(own) || paused(own) {
+            return None;
+        }
+        let mut taker = own.next?;
+        // The configuration refuses circles; the bound keeps a mistake from being an endless loop.
+        for _ in 0..self.places.len() {
+            let place = &self.places[taker];
+            if !away(place) && !paused(place) {
+                return Some(taker).filter(|taker| *taker != index);
+            }
+            taker = place.next?;
+        }
+        None
+    }
+
+    /// The relays whose letters this one takes over now, except where the next letter is for the relay's own probe.
+    pub(crate) fn taken_over_by(&self, taker: usize) -> impl Iterator<Item = usize> {
+        let wants_letter = |index: &usize| self.places[*index].wants_letter.load(Ordering::Acquire);
+        (0..self.places.len()).filter(move |index| *index != taker && !wants_letter(index) && self.taker(*index) == Some(taker))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain() -> Standings {
+        let relay = |name: &str, next: Option<&str>| (name.to_owned(), next.map(str::to_owned));
+        Standings::new(&[relay("a", Some("b")), relay("b", Some("c")), relay("c", None), relay("d", Some("a"))])
+    }
+
+    fn over(standings: &Standings, taker: usize) -> Vec<usize> {
+        standings.taken_over_by(taker).collect()
+    }
+
+    #[test]
+    fn the_first_relay_of_the_chain_that_is_there_takes_over() {
+        let all = chain();
+        assert!((0..4).all(|relay| all.taker(relay).is_none()));
+        all.note(0, true, false);
+        assert_eq!((all.taker(0), over(&all, 1), over(&all, 2)), (Some(1), vec![0], vec![]));
+        all.note(1, true, false);
+        assert_eq!((all.taker(0), all.taker(1), over(&all, 2)), (Some(2), Some(2), vec![0, 1]));
+        all.note(3, true, false);
+        assert_eq!(all.taker(3), Some(2), "by way of the two that are away");
+        all.note(2, true, false);
+        assert!((0..4).all(|relay| all.taker(relay).is_none()), "nobody is left");
+        all.note(0, false, false);
+        assert_eq!((all.taker(3), all.taker(0)), (Some(0), None));
+    }
+
+    #[test]
+    fn a_paused_relay_keeps_its_letters_and_takes_nobodys() {
+        let all = chain();
+        all.note(0, true, false);
+        assert!(all.pause(1, true) && !all.pause(1, true));
+        assert_eq!(all.taker(0), Some(2));
+        all.pause(0, true);
+        assert_eq!(all.taker(0), None);
+    }
+
+    #[test]
+    fn a_letter_that_a_probe_needs_is_left_to_it() {
+        let all = chain();
+        let mut changes = all.changes();
+        all.note(0, true, true);
+        assert!(changes.has_changed().unwrap());
+        assert_eq!((all.taker(0), over(&all, 1)), (Some(1), vec![]));
+        changes.mark_unchanged();
+        all.note(0, true, false);
+        assert!(changes.has_changed().unwrap());
+        assert_eq!(over(&all, 1), [0]);
+        changes.mark_unchanged();
+        all.note(0, true, false);
+        assert!(!changes.has_changed().unwrap());
+    }
+
+    #[test]
+    fn a_circle_ends() {
+        let relay = |name: &str, next: &str| (name.to_owned(), Some(next.to_owned()));
+        let all = Standings::new(&[relay("a", "b"), relay("b", "a"), relay("x", "nobody")]);
+        for index in 0..3 {
+            all.note(index, true, false);
+        }
+        assert!((0..3).all(|relay| all.taker(relay).is_none()));
+    }
+}
