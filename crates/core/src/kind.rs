@@ -126,6 +126,8 @@ const USER: Variable = need("/object", Shape::Party, "the user it is about");
 const GROUP: Variable = need("/object", Shape::Party, "the group");
 const MEMBER: Variable = need("/member", Shape::Party, "the member");
 const CONNECTOR: Variable = need("/object", Shape::Party, "the connector; its name is shown");
+const RELAY: Variable = need("/object", Shape::Party, "the relay; its name is shown");
+const HINT: Variable = may("/details/hint", Shape::Text, "what can be done about it");
 const NOTE: Variable = may("/details/note", Shape::Text, "a remark shown to the reader");
 const LINK: Variable = may("/details/link", Shape::Url, "where the reader can see more");
 
@@ -243,6 +245,54 @@ pub static KINDS: &[Kind] = &[
                 CONNECTOR,
                 may("/details/failed_at", Shape::Time, "when it had failed"),
                 may("/details/recovered_at", Shape::Time, "since when it works again"),
+                LINK,
+            ],
+        )
+    },
+    Kind {
+        lane: Lane::Security,
+        mandatory: true,
+        ..notice(
+            "relay.held",
+            "a mail relay takes no letters",
+            &[],
+            &[
+                RELAY,
+                need("/details/error", Shape::Text, "what went wrong"),
+                HINT,
+                may("/details/failed_at", Shape::Time, "since when it takes none"),
+                may("/details/sent_by", Shape::Text, "the relay that sends its letters meanwhile"),
+                LINK,
+            ],
+        )
+    },
+    Kind {
+        lane: Lane::Security,
+        mandatory: true,
+        ..notice(
+            "relay.recovered",
+            "a mail relay works again",
+            &[],
+            &[
+                RELAY,
+                may("/details/failed_at", Shape::Time, "since when it took none"),
+                may("/details/recovered_at", Shape::Time, "since when it works again"),
+                LINK,
+            ],
+        )
+    },
+    Kind {
+        lane: Lane::Security,
+        mandatory: true,
+        ..notice(
+            "relay.warning",
+            "a mail relay needs attention",
+            &[],
+            &[
+                RELAY,
+                need("/details/error", Shape::Text, "what was noticed"),
+                HINT,
+                may("/details/noticed_at", Shape::Time, "when it was noticed"),
                 LINK,
             ],
         )

@@ -10,7 +10,7 @@ use tidings_testkit::judge::judge;
 use crate::house::{House, Mail, events, run};
 
 /// The kinds of this version; `tidings preview` names them when it is given another word.
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 16] = [
     "test",
     "object.created",
     "object.changed",
@@ -24,6 +24,9 @@ const KINDS: [&str; 13] = [
     "password.expiring",
     "connector.failed",
     "connector.recovered",
+    "relay.held",
+    "relay.recovered",
+    "relay.warning",
 ];
 
 #[test]
