@@ -1,5 +1,6 @@
 //! The sections of the configuration file, one file each, and what they come to together.
 
+mod alerts;
 mod database;
 mod letters;
 mod log;
@@ -22,6 +23,7 @@ use crate::{
 use std::path::{Path, PathBuf};
 use tidings_core::policy::RuleSet;
 
+pub use alerts::{Alerts, Webhook};
 pub use database::Database;
 pub use letters::Letters;
 pub use log::{Log, LogFormat, LogLevel};
@@ -45,6 +47,7 @@ pub(crate) static ROOT: Section = Section {
         key("relay", Shape::Tables(&relay::RELAY), "The ways out, in order."),
         crate::keys::later("directory"),
         key("rule", Shape::Tables(&rule::RULE), "Who is told of what."),
+        key("alerts", Shape::Table(&alerts::ALERTS), "Who is told of relays in trouble."),
     ],
 };
 
@@ -69,6 +72,8 @@ pub struct Settings {
     pub relays: Vec<Relay>,
     /// The rules in force: the configured ones behind the built-in ones.
     pub rules: RuleSet,
+    /// Who is told of relays in trouble.
+    pub alerts: Alerts,
 }
 
 impl Settings {
@@ -91,7 +96,8 @@ pub(crate) fn build(loading: &Loading<'_>, root: &Table<'_>, path: &Path) -> Opt
     let relays = relay::build(loading, root, &tables, &mut rails);
     let safety = safety.map(|safety| safety::merge(loading, &root.table("safety"), safety, rails));
     let names: Vec<String> = tables.iter().map(relay::name_of).collect();
-    let rules = rule::build(loading, &root.tables("rule"), &names);
+    let alerts = alerts::build(loading, &root.table("alerts"), &names);
+    let rules = rule::build(loading, &root.tables("rule"), &names, alerts::rule(&alerts));
     Some(Settings {
         file: path.to_owned(),
         server: server?,
@@ -102,6 +108,7 @@ pub(crate) fn build(loading: &Loading<'_>, root: &Table<'_>, path: &Path) -> Opt
         log: log?,
         relays,
         rules,
+        alerts,
     })
 }
 

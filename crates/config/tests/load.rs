@@ -174,13 +174,21 @@ kind = "object.changed"
 relay = "drop"
 lane = "security"
 enabled = false
+[alerts]
+to = ["ops@example.org"]
+relay = "drop"
+after = "30s"
+webhook = { url = "https://alerts.example.org/hook", secret_env = "HOOK", ca_file = "cert.pem" }
 "##,
     )
     .unwrap();
-    let env = |name: &str| (name == "SEAL").then(|| "00ff".repeat(16));
+    let env = |name: &str| match name {
+        "SEAL" => Some("00ff".repeat(16)),
+        "HOOK" => Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned()),
+        _ => None,
+    };
     let loaded = load_with(&file, &env, LoadOptions { check_folders: true }).unwrap_or_else(|problems| panic!("{problems}"));
-    let told = warnings(&loaded);
-    assert!(told.lines().count() == 1 && told.contains(".next: has no effect in this version"), "{told}");
+    assert_eq!(warnings(&loaded), "");
     let settings = loaded.settings;
     assert_eq!(settings.server.public_url, "https://tidings.example.org");
     assert_eq!(settings.server.data_dir, folder.path().join("data"));
@@ -194,6 +202,11 @@ enabled = false
     assert_eq!(settings.safety.redirect_cc.as_ref().unwrap().as_str(), "copies@example.org");
     assert_eq!(settings.safety.allowed_domains, ["example.org", ".corp.example"]);
     assert_eq!(settings.safety.guard().mode(), Mode::Redirect);
+    let alerts = &settings.alerts;
+    assert_eq!((alerts.to[0].as_str(), alerts.relay.as_deref(), alerts.after), ("ops@example.org", Some("drop"), Duration::from_secs(30)));
+    let webhook = alerts.webhook.as_ref().unwrap();
+    assert_eq!((webhook.url.as_str(), webhook.secret.reveal().len()), ("https://alerts.example.org/hook", 38));
+    assert!(webhook.ca_pem.is_some() && settings.rules.all().iter().any(|rule| rule.name == "built-in:alerts"));
     assert_eq!(settings.letters.templates, Some(folder.path().join("wording")));
     assert_eq!((settings.log.format, settings.log.level), (LogFormat::Json, LogLevel::Debug));
     let main = &settings.relays[0];

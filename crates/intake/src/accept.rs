@@ -91,6 +91,17 @@ impl Intake {
         self.record(acceptances).await
     }
 
+    /// Accepts one event whose letters go by `relay`, whatever the rules say: the way of news about relays.
+    ///
+    /// # Errors
+    /// As [`Intake::accept`].
+    pub async fn accept_by(&self, event: Value, relay: &str) -> Result<Receipt, IntakeError> {
+        let now = self.desk.parts.clock.now();
+        let event = Event::read(event, "", now).map_err(IntakeError::Faulty)?;
+        let (acceptance, _) = self.prepare(&event, now, Some(relay))?;
+        self.record(vec![acceptance]).await
+    }
+
     /// Accepts one event whose letters go by `relay` and are claimed at once by `node`, which delivers them itself: the test letter's way.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
+use tidings_alerts::{Door, Herald, HeraldOptions, Webhook};
 use tidings_config::{self as sections, LoadOptions, Settings};
 use tidings_core::Clock;
 use tidings_delivery::{
@@ -177,6 +178,18 @@ pub struct House {
     pub intake: Arc<Intake>,
     /// The ways out, in order.
     pub relays: Vec<RelayPlan>,
+    alerts: sections::Alerts,
+    news: Newswire,
+}
+
+/// The intake as the herald's door.
+struct IntakeDoor(Arc<Intake>);
+
+#[async_trait::async_trait]
+impl Door for IntakeDoor {
+    async fn accept(&self, event: serde_json::Value, relay: &str) -> Result<(), String> {
+        self.0.accept_by(event, relay).await.map(|_| ()).map_err(|error| format!("{:#}", anyhow::Error::from(error)))
+    }
 }
 
 impl House {
@@ -187,9 +200,9 @@ impl House {
     pub async fn build(settings: Settings) -> Result<Self> {
         let store = store(&settings).await?;
         let relays = settings.relays.iter().map(plan).collect();
-        let (server, safety) = (settings.server.clone(), settings.safety.clone());
+        let (server, safety, alerts) = (settings.server.clone(), settings.safety.clone(), settings.alerts.clone());
         let intake = Intake::open(Arc::clone(&store), desk(settings)?).await?;
-        Ok(Self { server, safety, store, intake: Arc::new(intake), relays })
+        Ok(Self { server, safety, store, intake: Arc::new(intake), relays, alerts, news: Newswire::default() })
     }
 
     /// The plan of a relay.
@@ -198,6 +211,23 @@ impl House {
     /// [`Misuse`] with the names there are.
     pub fn relay(&self, name: &str) -> Result<&RelayPlan> {
         find_relay(&self.relays, name)
+    }
+
+    /// Has a herald listen for news of relays; to be called before the postman is sent.
+    ///
+    /// # Errors
+    /// If the webhook cannot be used.
+    pub fn herald(&self) -> Result<Herald> {
+        let webhook = self.alerts.webhook.as_ref().map(|hook| Webhook::new(&hook.url, hook.secret.reveal(), hook.ca_pem.as_deref()));
+        Ok(Herald::start(HeraldOptions {
+            news: self.news.clone(),
+            ways: self.relays.iter().map(|plan| tidings_alerts::Way { name: plan.name.clone(), next: plan.next.clone() }).collect(),
+            preferred: self.alerts.relay.clone(),
+            after: self.alerts.after,
+            door: Arc::new(IntakeDoor(Arc::clone(&self.intake))),
+            webhook: webhook.transpose().context("setting up alerts.webhook")?,
+            clock: Arc::new(SystemClock),
+        }))
     }
 
     /// Sends the postman on his way.
@@ -213,7 +243,7 @@ impl House {
             clock: Arc::new(SystemClock) as Arc<dyn Clock>,
             node: SERVE_NODE.to_owned(),
             seed: u64::from_le_bytes(crate::clock::random()?),
-            news: Newswire::default(),
+            news: self.news.clone(),
         }))
     }
 }

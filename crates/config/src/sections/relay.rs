@@ -71,7 +71,7 @@ pub(crate) static RELAY: Section = Section {
         key(
             "next",
             Shape::Text,
-            "The relay that is to take over while this one is held. It has no effect in this version: the letters wait.",
+            "The relay that takes over while this one is held: after a failed probe or 5 seconds it sends the letters, except those that hold a secret, which wait.",
         ),
         key("folder", Shape::Path, "pickup: the folder that the mail server empties; required."),
         preset(
@@ -452,8 +452,6 @@ fn check_next(loading: &Loading<'_>, tables: &[Table<'_>], names: &[(String, usi
             let hint = did_you_mean(next, names.iter().map(|(known, _)| known.as_str()).filter(|known| *known != name));
             told(format!("there is no relay `{}`{hint}", shown(next)));
         } else {
-            let nothing = "has no effect in this version: the letters of a held relay wait for it";
-            loading.warning(table.place("next"), table.key("next"), nothing);
             let mut way = vec![name.as_str(), next];
             while let Some(further) = next_of(way[way.len() - 1]).filter(|_| way.len() <= tables.len()) {
                 way.push(further);

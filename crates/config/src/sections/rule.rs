@@ -39,7 +39,7 @@ pub(crate) static RULE: Section = Section {
     ],
 };
 
-pub(crate) fn build(loading: &Loading<'_>, tables: &[Table<'_>], relays: &[String]) -> RuleSet {
+pub(crate) fn build(loading: &Loading<'_>, tables: &[Table<'_>], relays: &[String], built_in: Option<Rule>) -> RuleSet {
     let mut names: Vec<(String, usize)> = Vec::new();
     let mut rules = Vec::new();
     for table in tables {
@@ -57,6 +57,9 @@ pub(crate) fn build(loading: &Loading<'_>, tables: &[Table<'_>], relays: &[Strin
             }
         }
         rules.push(rule(loading, table, relays));
+    }
+    if let Some(built_in) = built_in.filter(|built_in| rules.iter().all(|rule| rule.name != built_in.name)) {
+        rules.insert(0, built_in);
     }
     RuleSet::with_built_in(rules)
 }

@@ -30,6 +30,7 @@ pub fn run(config: &crate::args::ConfigArg) -> Result<ExitCode> {
         let exposition = http::metrics::Exposition::install(Arc::clone(&house.store), Arc::new(SystemClock))?;
         let upkeep = tokio::spawn(exposition.clone().upkeep());
         let router = http::router(&house, Arc::clone(&readiness), exposition)?;
+        let herald = house.herald()?;
         let postman = house.postman()?;
 
         let (address, encrypted) = (listener.bound_addr(), listener.is_tls());
@@ -49,6 +50,7 @@ pub fn run(config: &crate::args::ConfigArg) -> Result<ExitCode> {
         let _ = close.send(true);
         let farewell = serving.await.context("closing the HTTP surface")?;
         postman.stop(FAREWELL).await;
+        drop(herald);
         upkeep.abort();
         drop(lock);
         tracing::info!(requests.dropped = farewell.dropped, "stopped");
