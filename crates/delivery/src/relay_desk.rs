@@ -1,15 +1,17 @@
 //! The desk of one relay: claims what is due, keeps as many sessions as help, holds the relay when it is in trouble, and says so.
 
+mod claims;
+
 use crate::{
-    bench::{Bench, Seat, Watch},
+    bench::{Bench, Seat},
     breaker::{Breaker, Condition},
     budget::Moments,
     courier::{Courier, RelayTrouble, SessionEnd, TroubleKind},
     drain::Remarks,
-    house::{House, URGENT},
+    house::House,
     news::{News, Newswire},
     plan::RelayPlan,
-    queue::{Catch, Queue, Wish},
+    queue::Queue,
     rate::Window,
     standings::{GRACE, Standings},
 };
@@ -17,8 +19,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
     time::Duration,
 };
-use tidings_core::{Clock, Lane, lane::LaneSet, outbox::Stage, time::later};
-use tidings_store::{Claim, Lease, RelayReport, Store};
+use tidings_core::{Clock, lane::LaneSet, outbox::Stage, time::later};
+use tidings_store::{RelayReport, Store};
 use tokio::{
     sync::watch,
     task::{JoinError, JoinSet},
@@ -325,154 +327,6 @@ impl RelayDesk {
         }
     }
 
-    /// Leases what the sessions can use, queue by queue in turn.
-    async fn claim(&mut self) {
-        if !self.breaker.is_open() {
-            return self.claim_for_probe().await;
-        }
-        self.first = (self.first + 1) % self.queues.len();
-        self.held_back = false;
-        for number in 0..self.queues.len() {
-            let index = (self.first + number) % self.queues.len();
-            let allowed = self.house.open_lanes();
-            let by_lane = self.bench.view().by_lane;
-            let queue = &mut self.queues[index];
-            if queue.pending.is_empty() || queue.look_at > Instant::now() {
-                continue;
-            }
-            let Some(wish) = queue.wish(&by_lane, self.batch, allowed) else { continue };
-            match self.within_limits(wish).await {
-                Some(wish) => self.claim_from(index, wish).await,
-                // Asked again at the next poll, or when something new is heard.
-                None => (self.held_back, self.queues[index].pending) = (true, LaneSet::NONE),
-            }
-        }
-        self.watch_shelves();
-    }
-
-    /// One letter is enough to see whether the trouble is over, and none is needed if it was in getting in.
-    async fn claim_for_probe(&mut self) {
-        let view = self.bench.view();
-        if self.breaker.probes_with_a_letter()
-            && view.queued + view.in_flight == 0
-            && !self.queues[0].pending.is_empty()
-            && !self.house.open_lanes().is_empty()
-            && self.allowance(1, true).await > 0
-        {
-            self.claim_from(0, Wish { lanes: LaneSet::ALL, limit: 1, share: 0 }).await;
-        }
-    }
-
-    async fn claim_from(&mut self, index: usize, wish: Wish) {
-        let queue = &self.queues[index];
-        let begun = Instant::now();
-        let claim = Claim {
-            taken_over_by: queue.of.map(|_| self.plan.name.clone()),
-            lanes: wish.lanes,
-            share: wish.share,
-            max_bytes: CLAIM_BYTES,
-            ..Claim::new(self.node.as_str(), &*queue.relay, wish.limit, LEASE)
-        };
-        match self.store.claim(claim).await {
-            Ok(leases) => {
-                let catch = caught(&leases, wish, begun.elapsed());
-                let queue = &mut self.queues[index];
-                let whole = wish.lanes == queue.pending;
-                queue.learn(wish, catch);
-                let taken_over = queue.of.is_some();
-                if catch.full && whole && self.breaker.is_open() {
-                    self.adapt_batch();
-                }
-                if !leases.is_empty() {
-                    self.bench.put(leases, taken_over);
-                }
-            }
-            Err(error) => {
-                self.queues[index].pending = LaneSet::NONE;
-                tracing::warn!(relay = %self.plan.name, error = %error, "due letters cannot be claimed; trying again");
-            }
-        }
-    }
-
-    /// Asks to be told when more can be claimed of what is known to be due.
-    fn watch_shelves(&self) {
-        let most_urgent = self.queues.iter().filter_map(|queue| queue.pending.iter().next()).min();
-        let answers = self.cap < self.plan.limits.sessions;
-        self.bench.watch(Watch { lane: most_urgent.unwrap_or(Lane::Digests), low_water: usize::from(self.batch / 2), answers });
-    }
-
-    /// As much of a wish as the limits allow; what somebody waits for may have the last of it.
-    async fn within_limits(&mut self, wish: Wish) -> Option<Wish> {
-        let any = self.allowance(wish.limit, false).await;
-        if any > 0 {
-            return Some(Wish { limit: any, share: wish.share.min(any), ..wish });
-        }
-        let lanes = wish.lanes.and(URGENT);
-        let urgent = if lanes.is_empty() { 0 } else { self.allowance(wish.limit, true).await };
-        (urgent > 0).then_some(Wish { lanes, limit: urgent, share: 0 })
-    }
-
-    /// How many of `wanted` letters the limits allow. Sees to it that the store knows of what will be sent.
-    async fn allowance(&mut self, wanted: u16, urgent: bool) -> u16 {
-        let Some((room, mut credit)) = self.bench.room() else { return wanted };
-        if !self.recalled {
-            match self.store.account(&self.plan.name).await {
-                Ok(account) => account.iter().for_each(|account| self.bench.recall(account)),
-                Err(error) => {
-                    tracing::warn!(relay = %self.plan.name, error = %error, "what was sent lately cannot be read; trying again");
-                    return 0;
-                }
-            }
-            self.recalled = true;
-            return Box::pin(self.allowance(wanted, urgent)).await;
-        }
-        let room = u16::try_from(if urgent { room.urgent } else { room.any }).unwrap_or(u16::MAX).min(wanted);
-        if u64::from(room) > credit && self.keep_account(true).await {
-            credit = self.bench.room().map_or(0, |(_, credit)| credit);
-        }
-        room.min(u16::try_from(credit).unwrap_or(u16::MAX))
-    }
-
-    /// Has the store know what was sent, and says whether it does.
-    async fn keep_account(&mut self, ahead: bool) -> bool {
-        let Some((account, covered)) = self.bench.account(ahead) else { return true };
-        let kept = self.store.keep_account(&self.plan.name, &account).await;
-        match &kept {
-            Ok(()) => self.bench.account_kept(covered),
-            Err(error) => {
-                tracing::warn!(relay = %self.plan.name, error = %error, "what was sent cannot be noted; the letters wait");
-            }
-        }
-        kept.is_ok()
-    }
-
-    /// Whether a limit keeps letters waiting. Once it does, that holds until everything that is due can go: a relay at its limit is not news every second.
-    fn note_throttle(&mut self) {
-        let spent = self.bench.spent_up();
-        let waits =
-            spent.is_some() || self.throttled.is_some() && (self.held_back || self.queues.iter().any(|queue| !queue.pending.is_empty()));
-        if !waits {
-            self.throttled = None;
-        } else if let Some(spent) = spent {
-            let reason = spent.sentence(Instant::now(), self.clock.now());
-            if self.throttled.is_none() {
-                tracing::info!(relay = %self.plan.name, reason = %reason, "the relay is throttled");
-            }
-            self.throttled = Some(Throttle { reason, until: spent.until });
-        }
-    }
-
-    fn adapt_batch(&mut self) {
-        let now = Instant::now();
-        if let Some(lasted) = self.last_full_claim.replace(now).map(|last| now - last) {
-            if lasted < BATCH_LASTS.0 {
-                self.batch = self.batch.saturating_mul(2).min(MOST_CLAIMED);
-            } else if lasted > BATCH_LASTS.1 {
-                self.batch = (self.batch / 2).max(smallest_batch(&self.plan));
-            }
-        }
-    }
-
     fn start_sessions(&mut self) {
         let now = Instant::now();
         if self.busy_until.is_some_and(|until| now < until) && !self.sessions.is_empty() {
@@ -629,16 +483,6 @@ impl RelayDesk {
         status.paused = self.is_paused();
         (status.sessions, status.leased) = (self.sessions.len(), view.queued + view.in_flight);
     }
-}
-
-/// What a claim says of the queue that it was made on.
-fn caught(leases: &[Lease], wish: Wish, took: Duration) -> Catch {
-    let bytes: usize = leases.iter().map(|lease| lease.bytes.len()).sum();
-    let by_lane = usize::from(wish.limit - wish.share);
-    let reached = leases.get(..by_lane.min(leases.len())).and_then(<[Lease]>::last).map(|lease| lease.lane);
-    // A claim may also end at its bytes; the next letter was too long for it, so it need not have come close.
-    let full = leases.len() >= usize::from(wish.limit) || bytes > CLAIM_BYTES / 2;
-    Catch { full, empty: leases.is_empty(), reached, took }
 }
 
 fn smallest_batch(plan: &RelayPlan) -> u16 {
