@@ -19,8 +19,8 @@ pub(crate) struct Dovecot {
 }
 
 impl Dovecot {
-    /// Starts it below `folder`. `mechanisms` are Dovecot's names in lower case.
-    pub(crate) fn start(folder: &Path, users: &[(String, String)], mechanisms: &[String]) -> Self {
+    /// Starts it below `folder`. `mechanisms` are Dovecot's names in lower case; access tokens are asked about at `introspection`.
+    pub(crate) fn start(folder: &Path, users: &[(String, String)], mechanisms: &[String], introspection: Option<&str>) -> Self {
         let program = installed("dovecot", "dovecot-core");
         let own = folder.join("dovecot");
         std::fs::create_dir_all(&own).expect("a folder in our own folder can be made");
@@ -30,9 +30,16 @@ impl Dovecot {
             writeln!(lines, "{name}:{{PLAIN}}{password}::::::").expect("a String takes everything");
         }
         std::fs::write(own.join("users"), lines).expect("a file in our own folder can be written");
+        if let Some(url) = introspection {
+            let settings = format!(
+                "introspection_mode = post\nintrospection_url = {url}\nusername_attribute = username\nactive_attribute = active\nactive_value = true\n"
+            );
+            std::fs::write(own.join("oauth2.conf"), settings).expect("a file in our own folder can be written");
+        }
         let socket = own.join("run/sign-in");
         let configuration = own.join("dovecot.conf");
-        std::fs::write(&configuration, config(&own, &socket, mechanisms)).expect("a file in our own folder can be written");
+        std::fs::write(&configuration, config(&own, &socket, mechanisms, introspection.is_some()))
+            .expect("a file in our own folder can be written");
         let running = Program::new(program).args(["-F", "-c"]).args([&configuration]).start(&own);
         let ready = wait::try_until(READY, || std::os::unix::net::UnixStream::connect(&socket).ok());
         let log = || std::fs::read_to_string(own.join("log")).unwrap_or_default();
@@ -47,8 +54,13 @@ impl Dovecot {
 }
 
 /// The syntax is that of Dovecot 2.3.
-fn config(own: &Path, socket: &Path, mechanisms: &[String]) -> String {
+fn config(own: &Path, socket: &Path, mechanisms: &[String], tokens: bool) -> String {
     let (own, socket, mechanisms) = (own.display(), socket.display(), mechanisms.join(" "));
+    let tokens = if tokens {
+        format!("passdb {{\n  driver = oauth2\n  mechanisms = xoauth2 oauthbearer\n  args = {own}/oauth2.conf\n}}\n")
+    } else {
+        String::new()
+    };
     format!(
         "base_dir = {own}/run
 state_dir = {own}/run
@@ -60,7 +72,7 @@ disable_plaintext_auth = no
 auth_mechanisms = {mechanisms}
 auth_username_format = %u
 auth_failure_delay = 0
-passdb {{
+{tokens}passdb {{
   driver = passwd-file
   args = username_format=%u {own}/users
 }}

@@ -80,6 +80,7 @@ struct Shared {
     scope: Option<String>,
     token_bytes: usize,
     url: String,
+    introspection: String,
     state: Mutex<State>,
     stop: Mutex<bool>,
     stopped: Condvar,
@@ -151,7 +152,7 @@ impl IssuerBuilder {
     /// # Panics
     /// If it cannot listen or the certificate cannot be used.
     pub fn start(self) -> Issuer {
-        let listener = Listener::bind(self.certificate.as_ref());
+        let (listener, inner) = (Listener::bind(self.certificate.as_ref()), Listener::bind(None));
         let scheme = if self.certificate.is_some() { "https" } else { "http" };
         let state = State {
             behaviour: Behaviour::Good,
@@ -168,12 +169,15 @@ impl IssuerBuilder {
             scope: self.scope,
             token_bytes: self.token_bytes,
             url: format!("{scheme}://localhost:{}", listener.port()),
+            introspection: format!("http://127.0.0.1:{}/introspect", inner.port()),
             state: Mutex::new(state),
             stop: Mutex::new(false),
             stopped: Condvar::new(),
         });
-        let answering = Arc::clone(&shared);
-        let running = listener.serve(move |request| answer(&answering, request));
+        let running = [listener, inner].map(|listener| {
+            let answering = Arc::clone(&shared);
+            listener.serve(move |request| answer(&answering, request))
+        });
         Issuer { shared, _running: running }
     }
 }
@@ -181,7 +185,7 @@ impl IssuerBuilder {
 /// A token issuer. Dropped, it ends.
 pub struct Issuer {
     shared: Arc<Shared>,
-    _running: listener::Serving,
+    _running: [listener::Serving; 2],
 }
 
 impl Issuer {
@@ -195,9 +199,9 @@ impl Issuer {
         format!("{}/token", self.shared.url)
     }
 
-    /// The introspection endpoint, for a server that wants to know whether a token is good.
+    /// The introspection endpoint, for a server that wants to know whether a token is good: plain HTTP on 127.0.0.1, also when tokens are given by HTTPS.
     pub fn introspection_url(&self) -> String {
-        format!("{}/introspect", self.shared.url)
+        self.shared.introspection.clone()
     }
 
     /// Behaves like this from now on.

@@ -37,6 +37,7 @@ pub struct PostfixBuilder {
     client_ca: Option<PathBuf>,
     users: Vec<(String, String)>,
     mechanisms: Vec<String>,
+    introspection: Option<String>,
     onward: Onward,
     settings: Vec<String>,
 }
@@ -67,6 +68,13 @@ impl PostfixBuilder {
     #[must_use]
     pub fn mechanisms(mut self, names: &[&str]) -> Self {
         self.mechanisms = names.iter().map(|&name| name.to_owned()).collect();
+        self
+    }
+
+    /// Takes access tokens that this address, an issuer's, calls good (RFC 7662); needs a [`user`](Self::user) and `xoauth2` or `oauthbearer` among the mechanisms.
+    #[must_use]
+    pub fn introspection(mut self, url: &str) -> Self {
+        self.introspection = Some(url.to_owned());
         self
     }
 
@@ -101,7 +109,8 @@ impl PostfixBuilder {
         fs::write(folder.join("log"), "").expect("a file in our own folder can be made");
         chown(folder.join("log"), Some(postfix_user), None).expect("root may give files away");
         chown(folder.join("mail"), Some(MAIL_OWNER), Some(MAIL_OWNER)).expect("root may give folders away");
-        let dovecot = (!self.users.is_empty()).then(|| Dovecot::start(folder.path(), &self.users, &self.mechanisms));
+        let dovecot =
+            (!self.users.is_empty()).then(|| Dovecot::start(folder.path(), &self.users, &self.mechanisms, self.introspection.as_deref()));
         let ports = Ports {
             plain: free_port(),
             submission: self.certificate.as_ref().map(|_| free_port()),
@@ -252,6 +261,7 @@ impl Postfix {
             client_ca: None,
             users: Vec::new(),
             mechanisms: vec!["plain".to_owned(), "login".to_owned()],
+            introspection: None,
             onward: Onward::Maildir,
             settings: Vec::new(),
         }

@@ -49,15 +49,12 @@ pub(super) fn form_decoded(text: &str) -> String {
     while let Some((&first, after)) = rest.split_first() {
         let escaped = (first == b'%').then(|| after.get(..2)).flatten();
         let escaped = escaped.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        match escaped {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(if first == b'+' { b' ' } else { first });
-                rest = after;
-            }
+        if let Some(byte) = escaped {
+            bytes.push(byte);
+            rest = &after[2..];
+        } else {
+            bytes.push(if first == b'+' { b' ' } else { first });
+            rest = after;
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
