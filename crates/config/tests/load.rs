@@ -357,11 +357,11 @@ proptest! {
 /// The token settings of a relay written like this.
 fn tokens(folder: &Path, oauth2: &str) -> OAuth2 {
     let file = folder.join("tidings.toml");
-    fs::write(&file, format!("{MINIMAL}auth = {{ username = \"u\", oauth2 = {{ {oauth2} }} }}\n")).unwrap();
-    let loaded = load_with(&file, &|_| None, LoadOptions::default()).unwrap();
-    match &smtp(&loaded.settings.relays[0]).auth.as_ref().unwrap().credential {
-        Credential::OAuth2(tokens) => tokens.as_ref().clone(),
-        Credential::Password(_) => panic!("a password"),
+    fs::write(&file, format!("{MINIMAL}auth = {{ username = \"u\", oauth2 = {{ {oauth2} }} }}\n")).expect("our own folder can be written");
+    let loaded = load_with(&file, &|_| None, LoadOptions::default()).unwrap_or_else(|problems| panic!("{problems}"));
+    match smtp(&loaded.settings.relays[0]).auth.as_ref().map(|auth| &auth.credential) {
+        Some(Credential::OAuth2(tokens)) => tokens.as_ref().clone(),
+        other => panic!("no tokens: {other:?}"),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     secret::Secret,
 };
 use serde_json::Value;
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 use tidings_core::outbox::Stage;
 use zeroize::Zeroizing;
 
@@ -108,10 +108,10 @@ fn refusal(status: u16, parts: Option<&Value>, secrets: &[&str]) -> String {
     let part = |name: &str| parts.and_then(|parts| parts.get(name)).and_then(Value::as_str).map(|text| clean(text, secrets));
     let mut line = format!("answers HTTP {status}");
     if let Some(code) = part("error") {
-        line.push_str(&format!(" {code}"));
+        write!(line, " {code}").expect("a String takes everything");
     }
     if let Some(words) = part("error_description") {
-        line.push_str(&format!(": {words}"));
+        write!(line, ": {words}").expect("a String takes everything");
     }
     line
 }

@@ -88,7 +88,7 @@ impl SignIn {
             desk.accepted();
             return Ok(());
         };
-        let refused = matches!(&failure, Failure::Refused(reply, _) if a_new_token_may_help(reply)) && desk.refused(&token);
+        let refused = matches!(&failure, Failure::Refused(reply, _) if a_new_token_may_help(reply, table)) && desk.refused(&token);
         let first = failure.into_trouble();
         if !refused {
             return Err(first);
@@ -179,7 +179,9 @@ fn is_not_available(reply: &Reply) -> bool {
     matches!(reply.code, 504 | 534 | 538)
 }
 
-/// Whether a refusal may have to do with the token's end. Exchange says 535 5.7.139 where signing in is switched off, which another token does not switch on.
-fn a_new_token_may_help(reply: &Reply) -> bool {
-    reply.code == 535 && reply.enhanced != Some(Enhanced(5, 7, 139))
+/// Whether a refusal may have to do with the token's end. Exchange says 535 5.7.139 where signing in is switched off, which another token does not switch on; the
+/// table of replies may know more of the kind.
+fn a_new_token_may_help(reply: &Reply, table: &ReplyTable) -> bool {
+    let useless = reply.enhanced == Some(Enhanced(5, 7, 139)) || table.rule(Stage::Auth, reply).is_some_and(|rule| rule.no_refresh);
+    reply.code == 535 && !useless
 }

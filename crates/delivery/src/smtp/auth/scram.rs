@@ -125,7 +125,7 @@ impl Keys {
     }
 }
 
-/// Prepared by SASLprep (RFC 4013). A text that it forbids is taken as it stands: servers that prepare nothing hold it in that form, and others refuse it anyway.
+/// Prepared by `SASLprep` (RFC 4013). A text that it forbids is taken as it stands: servers that prepare nothing hold it in that form, and others refuse it anyway.
 fn prepared(text: &str) -> Zeroizing<String> {
     Zeroizing::new(stringprep::saslprep(text).map_or_else(|_| text.to_owned(), std::borrow::Cow::into_owned))
 }
