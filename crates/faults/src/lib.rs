@@ -11,6 +11,7 @@
 #[path = "../../tidings/tests/house/mod.rs"]
 mod house;
 mod ledger;
+mod look;
 pub mod report;
 pub mod run;
 mod scenarios;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::house::{Config, House, PATIENCE, events};
+use crate::look;
 
 /// What every relay of a street is told: one session, quick deadlines, and a second try after a second.
 pub(crate) const BRISK: &str = "limits = { sessions = 1 }\nretry = { delays = [\"1s\"] }\n\
@@ -60,8 +61,7 @@ impl Street {
 
     /// How the relays stand, in their order.
     pub(crate) fn relays(&self) -> Vec<Value> {
-        let listed = self.house.json(&["relay", "list"]);
-        listed.as_array().expect("a list is an array").clone()
+        look::relays(&self.house)
     }
 
     /// Waits until each of these relays is held, and gives what it says then.
@@ -88,7 +88,7 @@ impl Street {
 
     /// Every item of the outbox.
     pub(crate) fn items(&self) -> Vec<Value> {
-        self.house.outbox(&[])
+        look::items(&self.house, "")
     }
 }
 

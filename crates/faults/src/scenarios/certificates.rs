@@ -9,6 +9,7 @@ use tidings_testkit::postfix::Postfix;
 
 use crate::house::{House, events};
 use crate::ledger::{End, of_maildir, of_sink, reckon, recovery};
+use crate::look;
 use crate::street::{BRISK, RECOVERY, Street};
 use crate::{Scale, Scenario, Tally};
 
@@ -67,7 +68,7 @@ fn rollover(scale: Scale) -> Tally {
         let before = postfix.maildir_letters().len();
         let all = post();
         let held = house.until("the relay to be held, all letters waiting", || {
-            Some(house.relay("sink")).filter(|relay| relay["condition"] == "held" && relay["waiting"] == count)
+            Some(look::relay(&house, "sink")).filter(|relay| relay["condition"] == "held" && relay["waiting"] == count)
         });
         assert!(held["reason"].as_str().is_some_and(|why| why.starts_with("tls: ") && why.contains(told)), "{held}");
         assert!(house.outbox(&["--state", "waiting"]).iter().all(|item| item["attempts"] == 0));

@@ -8,6 +8,7 @@ use tidings_testkit::disk::Tmpfs;
 
 use crate::house::{House, events};
 use crate::ledger::{End, of_sink, reckon};
+use crate::look;
 use crate::{Scale, Scenario, Tally};
 
 /// See `proves`.
@@ -41,7 +42,7 @@ fn nearly_full(scale: Scale) -> Tally {
     let batch: Vec<_> =
         (0..scale.of(200, 2_000)).map(|n| events::test_letter(&n.to_string(), &format!("reader.{n}@example.org"))).collect();
     house.accept(&batch);
-    house.until("the relay to be held", || (house.relay("sink")["condition"] == "held").then_some(()));
+    house.until("the relay to be held", || (look::relay(&house, "sink")["condition"] == "held").then_some(()));
 
     let filler = fill(&house.data_dir(), 34 << 20);
     let refused = house.until("intake to notice", || {

@@ -10,6 +10,7 @@ use tidings_sink::{Fault, SinkOptions, Stage, What, When};
 
 use crate::house::{House, Mail, events};
 use crate::ledger::{End, Recovery, of_sink, probe_interval, reckon, recovery};
+use crate::look;
 use crate::street::{BRISK, RECOVERY, Street};
 use crate::{Scale, Scenario, Tally};
 
@@ -65,18 +66,16 @@ fn post_all(house: &House, letters: usize) {
 fn demand_held(house: &House) {
     // A cut is told first; the next probe finds that nobody listens.
     let refused = |relay: &Value| relay["condition"] == "held" && relay["reason"].as_str().is_some_and(|why| why.starts_with("connect: "));
-    let relay = house.until("the relay to be held because it cannot be reached", || Some(house.relay("sink")).filter(refused));
+    let relay = house.until("the relay to be held because it cannot be reached", || Some(look::relay(house, "sink")).filter(refused));
     assert!(relay["reason"].as_str().is_some_and(|why| why.contains("127.0.0.1")) && relay["next_probe_at"].is_string(), "{relay}");
     assert!(relay["waiting"].as_u64().is_some_and(|waiting| waiting > 0), "{relay}");
-    let over_http = house.get("/v1/relays")["items"][0].clone();
-    assert_eq!(over_http["condition"], "held", "{over_http}");
-    let waiting = house.outbox(&["--state", "waiting"]);
+    let waiting = look::items(house, "state=waiting");
     // Not even of a letter that was behind its final dot: nobody refused it.
     assert!(!waiting.is_empty() && waiting.iter().all(|item| item["attempts"] == 0), "a dead relay spends nobody's attempts");
 }
 
 fn stops(scale: Scale) -> Tally {
-    let letters = scale.of(2_000, 20_000);
+    let letters = scale.of(1_500, 20_000);
     let house = House::start(|_| {});
     thread::scope(|scope| {
         let posting = scope.spawn(|| post_all(&house, letters));
@@ -95,7 +94,7 @@ fn stops(scale: Scale) -> Tally {
     assert_eq!(house.sink.count(), before);
     let recovery = recovery(&house, "sink", || house.sink.reopen(), || house.sink.count() > before);
     house.until_quiet_within(DRAINING);
-    house.until("the relay to be well again", || (house.relay("sink")["condition"] != "held").then_some(()));
+    house.until("the relay to be well again", || (look::relay(&house, "sink")["condition"] != "held").then_some(()));
     let tally = reckon(&house.outbox(&[]), letters, &of_sink(&house.sink.letters()), |_| End::Sent).recovered(recovery);
     assert_eq!(tally.doubled, 0, "a relay that stops in order leaves no letter in doubt");
     tally
@@ -104,7 +103,7 @@ fn stops(scale: Scale) -> Tally {
 fn cut_off(scale: Scale) -> Tally {
     const CUTS: u64 = 3;
     const SESSIONS: u64 = 4;
-    let letters = scale.of(2_000, 20_000);
+    let letters = scale.of(1_500, 20_000);
     let house = House::start(|config| {
         config.relay_key("limits", &format!("{{ sessions = {SESSIONS} }}"));
         config.relay_key("retry", "{ delays = [\"1s\"] }");
@@ -148,7 +147,6 @@ fn returns(scale: Scale) -> Tally {
     let recovery = recovery(&house, "sink", || house.sink.reopen(), flows);
     assert!(herd.get() <= 1, "{} sessions came before the first letter was answered", herd.get());
     house.until_quiet_within(DRAINING);
-    assert!(house.sink.statistics().most_open <= 8);
     let tally = reckon(&house.outbox(&[]), letters, &of_sink(&house.sink.letters()), |_| End::Sent).recovered(recovery);
     assert_eq!(tally.doubled, 0, "no letter was ever in doubt");
     tally

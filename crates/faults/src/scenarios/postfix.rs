@@ -8,6 +8,7 @@ use tidings_testkit::postfix::Postfix;
 
 use crate::house::{House, PATIENCE, events};
 use crate::ledger::{End, of_maildir, reckon, recovery};
+use crate::look;
 use crate::{Scale, Scenario, Tally};
 
 /// See `proves`.
@@ -36,7 +37,7 @@ fn play(scale: Scale) -> Tally {
         let before = postfix.maildir_letters().len();
         assert!(before < letters, "all letters were through before the stop");
         house.until("a probe to find the port closed", || {
-            let relay = house.relay("sink");
+            let relay = look::relay(&house, "sink");
             let refused = relay["reason"].as_str().is_some_and(|why| why.contains("Connection refused"));
             (refused && relay["condition"] == "held").then_some(())
         });

@@ -8,6 +8,7 @@ use tidings_sink::{Fault, SinkOptions, Stage, What, When};
 
 use crate::house::{House, Mail, events};
 use crate::ledger::{End, of_sink, reckon, recovery};
+use crate::look;
 use crate::{Scale, Scenario, Tally};
 
 /// See `proves`.
@@ -63,7 +64,7 @@ fn some(scale: Scale) -> Tally {
     }
     let refused_for_now = (0..count).filter(|n| [5, 6].contains(&(n % 10))).count();
     house.until("those refused for now to wait alone", || {
-        let items = house.outbox(&["--state", "waiting"]);
+        let items = look::items(&house, "state=waiting");
         (items.len() == refused_for_now && items.iter().all(|item| item["attempts"].as_u64() >= Some(1))).then_some(())
     });
     assert_eq!(house.relay("sink")["condition"], "open");
@@ -90,7 +91,7 @@ fn grey(scale: Scale) -> Tally {
         house.accept(batch);
     }
     let waiting = house.until("every letter to be put off", || {
-        Some(house.outbox(&["--state", "waiting"])).filter(|items| items.len() == count && items.iter().all(|item| item["attempts"] == 1))
+        Some(look::items(&house, "state=waiting")).filter(|items| items.len() == count && items.iter().all(|item| item["attempts"] == 1))
     });
     let due: HashMap<&str, i64> = waiting.iter().map(|item| (item["id"].as_str().expect("an id"), seconds_to_wait(item))).collect();
     assert!(due.values().all(|seconds| (48 - 20..=72).contains(seconds)), "the second try is not about a minute away: {due:?}");
@@ -120,7 +121,7 @@ fn poison(scale: Scale) -> Tally {
     house.sink.add_fault(Fault::new(Stage::Data, When::ToAddressContains("reader.0@".to_owned()), What::Hangup));
     house.accept(&letters(count));
     house.until("the poisonous letter to spend an attempt, and everybody else to have a letter", || {
-        let items = house.outbox(&[]);
+        let items = look::items(&house, "");
         let well =
             |item: &Value| if number(item) == 0 { item["attempts"] == 1 && item["state"] == "waiting" } else { item["state"] == "sent" };
         items.iter().all(well).then_some(())
@@ -148,7 +149,7 @@ fn sign_in(scale: Scale) -> Tally {
         house.accept(batch);
     }
     let held = house.until("the relay to be held and all letters to wait", || {
-        Some(house.relay("sink")).filter(|relay| relay["condition"] == "held" && relay["waiting"] == count)
+        Some(look::relay(&house, "sink")).filter(|relay| relay["condition"] == "held" && relay["waiting"] == count)
     });
     assert!(held["reason"].as_str().is_some_and(|why| why.starts_with("auth: 535")), "{held}");
     let interval = crate::ledger::probe_interval(&house, "sink").expect("it is held");
