@@ -32,6 +32,7 @@ pub const SCENARIOS: &[Scenario] = &[
     refusals::GREY,
     refusals::POISON,
     refusals::SIGN_IN,
+    refusals::QUOTA,
     certificates::ROLLOVER,
     certificates::STARTTLS,
     disk::NEARLY_FULL,

@@ -32,6 +32,7 @@ short_form_of!(
     outage_of_a_day,
     poison_letter,
     postfix_restarts_under_load,
+    quota_spent,
     relay_cut_off_under_load,
     relay_stops_under_load,
     sigkill_loop,

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::Value;
-use tidings_sink::{Fault, SinkOptions, Stage, What, When};
+use tidings_sink::{Fault, Sink, SinkOptions, Stage, What, When};
 
 use crate::house::{House, Mail, events};
 use crate::ledger::{End, of_sink, reckon, recovery};
 use crate::look;
+use crate::street::{BRISK, RECOVERY, Street};
 use crate::{Scale, Scenario, Tally};
 
 /// See `proves`.
@@ -37,6 +38,13 @@ pub(crate) const SIGN_IN: Scenario = Scenario {
     name: "sign_in_refused",
     proves: "a refused sign-in holds the relay with slow probes (account lock-out), bounces no letter and spends no attempt; with the right password all arrive",
     play: sign_in,
+};
+
+/// See `proves`.
+pub(crate) const QUOTA: Scenario = Scenario {
+    name: "quota_spent",
+    proves: "a quota that is spent, permanent in form (Exchange 554 5.2.0, Google 550 5.4.5, Amazon 454, an operator's own row), holds the relay for long and keeps every letter unspent",
+    play: quota,
 };
 
 fn letters(count: usize) -> Vec<Value> {
@@ -171,4 +179,58 @@ fn sign_in(scale: Scale) -> Tally {
     house.until_quiet();
     assert_eq!(house.sink.statistics().refused_sign_ins, 1);
     reckon(&house.outbox(&[]), count, &of_sink(&house.sink.letters()), |_| End::Sent).recovered(recovered)
+}
+
+/// What the providers say, where, and under which settings of the relay it means a quota.
+const QUOTAS: [(Stage, &str, &str, &str); 4] = [
+    (
+        Stage::Content,
+        "554 5.2.0 STOREDRV.Submission.Exception:SubmissionQuotaExceededException; failed to process message",
+        "preset = \"exchange-online\"",
+        "",
+    ),
+    (Stage::Rcpt, "550 5.4.5 Daily SMTP relay sending limit exceeded for user", "preset = \"google-workspace-relay\"", ""),
+    (Stage::Content, "454 Throttling failure: Daily message quota exceeded", "preset = \"amazon-ses\"", ""),
+    (
+        Stage::Mail,
+        "550 5.7.1 enough for today",
+        "",
+        "[[relay.replies]]\nstage = \"mail\"\ncode = 550\ntext = \"enough for today\"\nmeans = \"quota\"",
+    ),
+];
+
+fn quota(scale: Scale) -> Tally {
+    let count = scale.of(5, 20);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime can be made");
+    let sinks: Vec<Sink> = runtime.block_on(async {
+        let listen = |(stage, reply, ..): &(Stage, &str, &str, &str)| {
+            let sink = Sink::listen("127.0.0.1:0".parse().expect("an address"), SinkOptions::default()).expect("a loopback port is free");
+            sink.add_fault(Fault::new(*stage, When::Always, What::reply(*reply)));
+            sink
+        };
+        QUOTAS.iter().map(listen).collect()
+    });
+    let relay = |(sink, (.., first, last)): (&Sink, &(Stage, &str, &str, &str))| {
+        (sink.addr().port(), format!("{first}\ntls = \"none\"\n{BRISK}\n{last}"))
+    };
+    let mut street = Street::open_with(&sinks.iter().zip(&QUOTAS).map(relay).collect::<Vec<_>>());
+    street.post_all(count);
+    let all: Vec<usize> = (0..sinks.len()).collect();
+    for ((_, reply, ..), held) in QUOTAS.iter().zip(street.until_held(&all)) {
+        assert!(held["reason"].as_str().is_some_and(|why| why.contains(reply)), "{held}");
+        let interval = crate::ledger::probe_interval(&street.house, held["name"].as_str().expect("a name")).expect("it is held");
+        assert!(interval >= Duration::from_mins(5), "a spent quota is tried again after {interval:?}");
+    }
+    street.house.until("every letter to be back", || {
+        street.items().iter().all(|item| item["state"] == "waiting" && item["attempts"] == 0).then_some(())
+    });
+    // The next day; the operator does not wait for the probe and starts the server anew.
+    assert!(street.house.terminate().success());
+    sinks.iter().for_each(Sink::clear_faults);
+    street.house.serve();
+    street.until_quiet(RECOVERY);
+    let letters: Vec<_> = sinks.iter().flat_map(Sink::letters).collect();
+    let tally = reckon(&street.items(), street.accepted(), &of_sink(&letters), |_| End::Sent);
+    assert_eq!(tally.doubled, 0, "no letter was ever in doubt");
+    tally
 }
