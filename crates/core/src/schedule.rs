@@ -3,7 +3,8 @@
 use crate::time::Timestamp;
 use std::{fmt, str::FromStr, sync::Arc};
 
-/// A cron expression of five fields (minute, hour, day of month, month, day of week), or an alias such as `@hourly`; times are UTC.
+/// A cron expression of five fields (minute, hour, day of month, month, day of week), of six with the second in front, or an alias such as `@hourly`; times
+/// are UTC.
 #[derive(Clone)]
 pub struct Cron {
     text: String,
@@ -62,6 +63,13 @@ mod tests {
             let now = Timestamp::from_second(seconds).unwrap();
             prop_assert!(cron.next_after(now).unwrap() > now);
         }
+    }
+
+    #[test]
+    fn a_sixth_field_in_front_is_the_second() {
+        let cron: Cron = "*/20 * * * * *".parse().unwrap();
+        let now: Timestamp = "2026-11-21T09:02:10Z".parse().unwrap();
+        assert_eq!(cron.next_after(now), Some("2026-11-21T09:02:20Z".parse().unwrap()));
     }
 
     #[test]

@@ -221,6 +221,9 @@ pub struct HistoryLine {
     /// The relay's words, or the reason.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// After an attempt that was not the last: when the next one was then due. An item is cleared from what is to be sent only by `sent`, or by an end for good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<Timestamp>,
 }
 
 /// An item with its history.

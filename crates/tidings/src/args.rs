@@ -299,6 +299,15 @@ pub enum RelayCommand {
     Resume(RelayArgs),
     /// Connect, sign in and take leave; show the dialogue. Sends nothing.
     Probe(RelayArgs),
+    /// Show what the refusals of a relay mean, row by row; the first that fits holds.
+    Replies {
+        /// The relay.
+        #[command(flatten)]
+        relay: RelayArgs,
+        /// The output.
+        #[command(flatten)]
+        output: JsonArg,
+    },
 }
 
 /// Which relay.

@@ -137,7 +137,7 @@ static RETRY: Section = Section {
             "1m, 2m, 5m, 10m, 15m, 30m, 1h, 2h",
             "The waiting times after each refusal, varied by a fifth either way; the last one repeats.",
         ),
-        key("cron", Shape::Cron, "In place of `delays`: `*/5 * * * *` is every five minutes (UTC)."),
+        key("cron", Shape::Cron, "In place of `delays`: `*/5 * * * *` is every five minutes (UTC); a sixth field in front is the second."),
         preset("give_up_after", Shape::Duration, "4d", "How long after it was accepted a letter is given up."),
     ],
 };

@@ -21,6 +21,20 @@ pub enum Class {
     Relay(TroubleKind),
 }
 
+impl Class {
+    /// The word for it in a configuration, or the kind of trouble if there is none.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "retry",
+            Self::Permanent => "fail",
+            Self::Sender => "sender",
+            Self::Relay(TroubleKind::Configuration) => "hold",
+            Self::Relay(TroubleKind::Auth) => "sign-in",
+            Self::Relay(kind) => kind.as_str(),
+        }
+    }
+}
+
 /// Which basic codes a rule is about, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Codes(pub u16, pub u16);
@@ -172,6 +186,11 @@ pub struct ReplyTable {
 pub(crate) enum Meaning {
     Message(Outcome),
     Relay(RelayTrouble),
+}
+
+/// The rules that hold for every relay, after its own.
+pub fn standard() -> &'static [Rule] {
+    STANDARD
 }
 
 impl ReplyTable {

@@ -16,7 +16,11 @@ use std::{
 const APPLICATION: i64 = 0x5444_4753;
 
 /// The schema, step by step. A step that has been released is never changed.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_outbox.sql"), include_str!("migrations/0002_patterns.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_outbox.sql"),
+    include_str!("migrations/0002_patterns.sql"),
+    include_str!("migrations/0003_history_next.sql"),
+];
 
 /// How long a process waits for another one's transaction: an operator's command beside a busy server, or the other way round.
 const BUSY: Duration = Duration::from_secs(15);

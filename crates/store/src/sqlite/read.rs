@@ -77,11 +77,17 @@ pub(crate) fn item(db: &Connection, id: Id) -> Result<Option<ItemDetail>, Fault>
     let mut rows = found.query([id.number()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let row = item_row(row)?;
-    let mut history = vec![HistoryLine { at: row.accepted_at, what: "accepted".to_owned(), by: None, detail: None }];
-    let mut lines = db.prepare_cached("SELECT at, what, who, detail FROM history WHERE item = ?1 ORDER BY line")?;
+    let mut history = vec![HistoryLine { at: row.accepted_at, what: "accepted".to_owned(), by: None, detail: None, next_at: None }];
+    let mut lines = db.prepare_cached("SELECT at, what, who, detail, next_at FROM history WHERE item = ?1 ORDER BY line")?;
     let mut lines = lines.query([id.number()])?;
     while let Some(line) = lines.next()? {
-        history.push(HistoryLine { at: from_millis(line.get(0)?), what: line.get(1)?, by: line.get(2)?, detail: line.get(3)? });
+        history.push(HistoryLine {
+            at: from_millis(line.get(0)?),
+            what: line.get(1)?,
+            by: line.get(2)?,
+            detail: line.get(3)?,
+            next_at: line.get::<_, Option<i64>>(4)?.map(from_millis),
+        });
     }
     Ok(Some(ItemDetail { row, history }))
 }

@@ -39,7 +39,8 @@ fn one(work: &mut Work<'_>, settlement: &Settlement) -> Result<Settled, Fault> {
         work.db.prepare_cached("UPDATE item SET relay = ?2 WHERE id = ?1")?.execute([id, relay])?;
     }
     let detail = (!settlement.reply.is_empty()).then_some(settlement.reply.as_str());
-    work.note(&Line { item: id, at: settlement.at.as_millisecond(), what: settlement.what, who: None, detail })?;
+    let next_at = (state == State::Waiting).then(|| settlement.due_at.as_millisecond());
+    work.note_attempt(&Line { item: id, at: settlement.at.as_millisecond(), what: settlement.what, who: None, detail }, next_at)?;
     if state.is_final() {
         work.erase(event, letter, flags)?;
     }

@@ -56,12 +56,17 @@ impl Work<'_> {
 
     /// Adds a line to an item's history.
     pub(crate) fn note(&self, line: &Line<'_>) -> Result<(), Fault> {
+        self.note_attempt(line, None)
+    }
+
+    /// Adds the line of an attempt, and when the next one is due if there is to be one.
+    pub(crate) fn note_attempt(&self, line: &Line<'_>, next_at: Option<i64>) -> Result<(), Fault> {
         self.db
             .prepare_cached(
-                "INSERT INTO history (item, line, at, what, who, detail)
-                 VALUES (?1, 1 + coalesce((SELECT max(line) FROM history WHERE item = ?1), 0), ?2, ?3, ?4, ?5)",
+                "INSERT INTO history (item, line, at, what, who, detail, next_at)
+                 VALUES (?1, 1 + coalesce((SELECT max(line) FROM history WHERE item = ?1), 0), ?2, ?3, ?4, ?5, ?6)",
             )?
-            .execute(params![line.item, line.at, line.what, line.who, line.detail])?;
+            .execute(params![line.item, line.at, line.what, line.who, line.detail, next_at])?;
         Ok(())
     }
 

@@ -21,6 +21,7 @@ pub(crate) async fn each_outcome_is_written_with_its_history(house: &House) {
         assert_eq!(row.last_reply.as_deref(), Some(settlement.reply.as_str()));
         let last = detail.history.last().unwrap();
         assert_eq!((last.at, last.what.as_str(), last.detail.as_deref()), (house.now(), settlement.what, Some(settlement.reply.as_str())));
+        assert_eq!(last.next_at, (state == State::Waiting).then_some(due_at), "only what is not cleared is tried again");
         assert!(house.claim(1).await.is_empty(), "{state} is not due");
     }
     house.clock.advance(seconds(400));

@@ -117,7 +117,13 @@ fn readable(detail: &ItemDetail) -> String {
     text.push_str("\nhistory\n");
     for entry in &detail.history {
         let by = entry.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-        let _ = writeln!(text, "  {}  {}{by}  {}", output::moment(entry.at), entry.what, entry.detail.as_deref().unwrap_or_default());
+        let after = match (entry.next_at, entry.what.as_str()) {
+            (Some(next), _) => format!("  → kept, next attempt {}", output::moment(next)),
+            (None, "sent") => "  → done, cleared".to_owned(),
+            (None, _) => String::new(),
+        };
+        let detail = entry.detail.as_deref().unwrap_or_default();
+        let _ = writeln!(text, "  {}  {}{by}  {detail}{after}", output::moment(entry.at), entry.what);
     }
     text
 }
