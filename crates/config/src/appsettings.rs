@@ -285,7 +285,7 @@ impl<'a> Mail<'a> {
 
     fn pickup(&self, table: &Table<'_>, directory: &Found) -> Option<Courier> {
         for (name, at) in table.written() {
-            if matches!(name, "ca_file" | "client_cert_file" | "client_key_file" | "tls_min" | "timeouts" | "auth" | "preset" | "replies") {
+            if matches!(name, "ca_file" | "client_cert_file" | "client_key_file" | "tls_min" | "timeouts" | "auth" | "preset" | "replies" | "pipelining" | "chunking" | "dsn") {
                 self.loading.problem(at, table.key(name), "belongs to relays that speak SMTP; `appsettings` names a pickup directory");
             }
         }
@@ -316,7 +316,8 @@ impl<'a> Mail<'a> {
             let message = "may end unencrypted if the server, or somebody in between, offers no TLS; StartTls and SslOnConnect never do";
             self.warned(&place, format!("SecureSocketOption {word} {message}"));
         }
-        Some(Smtp { host, port, tls: tls?, auth, timeouts: smtp_parts::timeouts(table)? })
+        let extensions = smtp_parts::extensions(self.loading, table);
+        Some(Smtp { host, port, tls: tls?, auth, timeouts: smtp_parts::timeouts(table)?, extensions })
     }
 
     fn port(&self, mode: TlsMode) -> Option<u16> {

@@ -33,7 +33,7 @@ pub use relay::{Courier, Limits, Pickup, Relay};
 pub use replies::{EnhancedRange, ReplyMeaning, ReplyRule};
 pub use safety::Safety;
 pub use server::{Server, ServerTls};
-pub use smtp::{Auth, ClientIdentity, Credential, Mechanism, Smtp, Timeouts, Tls, TlsMode, TlsVersion};
+pub use smtp::{Auth, ClientIdentity, Credential, Dsn, Extensions, Mechanism, Smtp, Timeouts, Tls, TlsMode, TlsVersion};
 
 pub(crate) static ROOT: Section = Section {
     meaning: "",

@@ -151,4 +151,9 @@ impl TroubleKind {
 pub trait Courier: Send + Sync + 'static {
     /// Opens a session and works until the source ends it, a limit is reached or there is trouble. May be run several times at once.
     async fn session(&self, source: &mut dyn Source) -> SessionEnd;
+
+    /// Whether only one session at a time, and in it one letter at a time, is wise for now.
+    fn one_at_a_time(&self) -> bool {
+        false
+    }
 }

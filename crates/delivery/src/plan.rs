@@ -109,6 +109,10 @@ pub struct SmtpPlan {
     pub pipelining: bool,
     /// What its refusals mean, before the standard rows of the table: the operator's rows, then those of a preset.
     pub replies: Vec<Rule>,
+    /// Whether letters may travel by BDAT, several on the way at once, when the relay announces CHUNKING (RFC 3030) beside PIPELINING.
+    pub chunking: bool,
+    /// Which reports are asked for when the relay announces DSN (RFC 3461).
+    pub reports: Reports,
 }
 
 impl SmtpPlan {
@@ -125,7 +129,34 @@ impl SmtpPlan {
             helo: "localhost".to_owned(),
             pipelining: true,
             replies: Vec::new(),
+            chunking: true,
+            reports: Reports::default(),
         }
+    }
+}
+
+/// Which delivery status notifications are asked for (RFC 3461 §4.1). Asked or not, they never bring back more than the letter's headers (RET=HDRS).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reports {
+    /// Nothing is said: the relay does as it thinks fit, and reports carry no mark of ours.
+    Unasked,
+    /// None at all, not even of failures.
+    Never,
+    /// Of these.
+    Of {
+        /// The letter was delivered.
+        success: bool,
+        /// The letter cannot be delivered.
+        failure: bool,
+        /// The letter is late.
+        delay: bool,
+    },
+}
+
+impl Default for Reports {
+    /// Of failures and delays.
+    fn default() -> Self {
+        Self::Of { success: false, failure: true, delay: true }
     }
 }
 

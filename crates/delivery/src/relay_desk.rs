@@ -340,7 +340,8 @@ impl RelayDesk {
             let view = self.bench.view();
             let probe = std::mem::take(&mut self.probe_wanted) && self.sessions.is_empty();
             let needed = view.queued > view.idle + self.starting && !self.house.open_lanes().is_empty();
-            if !(probe || needed) || self.sessions.len() >= usize::from(self.cap) {
+            let cap = if self.courier.one_at_a_time() { 1 } else { self.cap };
+            if !(probe || needed) || self.sessions.len() >= usize::from(cap) {
                 return;
             }
             let (courier, mut seat) = (Arc::clone(&self.courier), Seat::at(Arc::clone(&self.bench)));

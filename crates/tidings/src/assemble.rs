@@ -21,7 +21,7 @@ use tidings_delivery::{
     courier::TroubleKind,
     news::Newswire,
     oauth::{ClientKey, ClientProof, Grant, KeyAlgorithm, TokenPlan},
-    plan::{AuthMechanism, AuthPlan, BreakerPlan, Limits, PickupPlan, Rates, RelayPlan, SmtpPlan, Timeouts, TlsMin, TlsMode, Way},
+    plan::{AuthMechanism, AuthPlan, BreakerPlan, Limits, PickupPlan, Rates, RelayPlan, Reports, SmtpPlan, Timeouts, TlsMin, TlsMode, Way},
     smtp::{
         classify::{Class, Codes, EnhancedCodes, Rule},
         preset::Preset,
@@ -350,6 +350,13 @@ fn smtp_plan(smtp: &sections::Smtp) -> SmtpPlan {
         },
         auth,
         helo: machine_name(),
+        pipelining: smtp.extensions.pipelining,
+        chunking: smtp.extensions.chunking,
+        reports: match smtp.extensions.dsn {
+            sections::Dsn::Unasked => Reports::Unasked,
+            sections::Dsn::Never => Reports::Never,
+            sections::Dsn::Of { success, failure, delay } => Reports::Of { success, failure, delay },
+        },
         ..SmtpPlan::new(smtp.host.clone(), smtp.port)
     }
 }

@@ -68,6 +68,19 @@ pub(crate) static RELAY: Section = Section {
         key("replies", Shape::Tables(&replies::REPLIES), "smtp: what refusals mean, where the built-in table is not right about it."),
         key("retry", Shape::Table(&RETRY), "When a refused letter is tried again."),
         key("timeouts", Shape::Table(&smtp::TIMEOUTS), "smtp: how long to wait for an answer."),
+        preset("pipelining", Shape::Flag, "true", "smtp: whether commands are sent ahead of replies if the server offers PIPELINING."),
+        preset(
+            "chunking",
+            Shape::Flag,
+            "true",
+            "smtp: whether several letters are on the way at once in a session if the server offers CHUNKING and PIPELINING.",
+        ),
+        preset(
+            "dsn",
+            Shape::Texts,
+            "failure, delay",
+            "smtp: which reports are asked for if the server offers DSN: `failure`, `delay`, `success`, or `never` alone; an empty list says nothing about them.",
+        ),
         key(
             "next",
             Shape::Text,
@@ -143,7 +156,7 @@ static RETRY: Section = Section {
 };
 
 /// The keys that only one kind of relay has.
-const OF_ONE_KIND: [(&str, &str); 18] = [
+const OF_ONE_KIND: [(&str, &str); 21] = [
     ("replay", "pickup"),
     ("drain_within", "pickup"),
     ("max_waiting", "pickup"),
@@ -159,6 +172,9 @@ const OF_ONE_KIND: [(&str, &str); 18] = [
     ("tls_min", "smtp"),
     ("auth", "smtp"),
     ("timeouts", "smtp"),
+    ("pipelining", "smtp"),
+    ("chunking", "smtp"),
+    ("dsn", "smtp"),
     ("folder", "pickup"),
     ("x_headers", "pickup"),
     ("path", "file"),

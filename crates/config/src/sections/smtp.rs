@@ -5,6 +5,7 @@ use super::provider::Provider;
 use crate::{
     keys::{Section, Shape, key, preset},
     load::{Loading, shown},
+    problem::did_you_mean,
     read::Table,
     secret::{self, Secret},
 };
@@ -49,6 +50,9 @@ pub(crate) static TIMEOUTS: Section = Section {
     ],
 };
 
+/// The words that `dsn` may hold; `never` stands alone.
+const REPORTS: [&str; 4] = ["failure", "delay", "success", "never"];
+
 /// A mail server and how to speak to it.
 #[derive(Debug, Clone)]
 pub struct Smtp {
@@ -62,6 +66,37 @@ pub struct Smtp {
     pub auth: Option<Auth>,
     /// How long to wait.
     pub timeouts: Timeouts,
+    /// Which extensions are used where the server offers them.
+    pub extensions: Extensions,
+}
+
+/// Which extensions of SMTP are used where the server offers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extensions {
+    /// PIPELINING (RFC 2920): commands ahead of replies. Default: true.
+    pub pipelining: bool,
+    /// CHUNKING (RFC 3030): several letters on the way at once. Default: true.
+    pub chunking: bool,
+    /// DSN (RFC 3461): which reports are asked for. Default: failure and delay.
+    pub dsn: Dsn,
+}
+
+/// Which reports are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dsn {
+    /// Nothing is said about reports.
+    Unasked,
+    /// None at all.
+    Never,
+    /// Of these.
+    Of {
+        /// Of letters that were delivered.
+        success: bool,
+        /// Of letters that cannot be delivered.
+        failure: bool,
+        /// Of letters that are late.
+        delay: bool,
+    },
 }
 
 /// How the connection to a mail server is encrypted.
@@ -258,6 +293,7 @@ pub(crate) fn build(loading: &Loading<'_>, table: &Table<'_>, provider: Option<&
     let tls = tls(loading, table, mode);
     let auth = auth(loading, &table.table("auth"), mode);
     let timeouts = timeouts(table);
+    let extensions = extensions(loading, table);
     let (host, mode) = (host?, mode?);
     let port = written_port.unwrap_or_else(|| mode.default_port());
     if let Some(advice) = port_advice(mode, port) {
@@ -271,7 +307,7 @@ pub(crate) fn build(loading: &Loading<'_>, table: &Table<'_>, provider: Option<&
         );
         loading.warning(at, table.key("tls"), message);
     }
-    Some(Smtp { host, port, tls: tls?, auth, timeouts: timeouts? })
+    Some(Smtp { host, port, tls: tls?, auth, timeouts: timeouts?, extensions })
 }
 
 /// What there is to say about a port that does not go with the rest.
@@ -391,4 +427,35 @@ fn auth(loading: &Loading<'_>, table: &Table<'_>, mode: Option<TlsMode>) -> Opti
 pub(crate) fn timeouts(table: &Table<'_>) -> Option<Timeouts> {
     let table = table.table("timeouts");
     Some(Timeouts { connect: table.duration("connect")?, command: table.duration("command")?, final_dot: table.duration("final_dot")? })
+}
+
+/// The extensions of a relay, from its table.
+pub(crate) fn extensions(loading: &Loading<'_>, table: &Table<'_>) -> Extensions {
+    let extensions = Extensions { pipelining: table.flag("pipelining"), chunking: table.flag("chunking"), dsn: dsn(loading, table) };
+    if table.has("chunking") && extensions.chunking && !extensions.pipelining {
+        loading.problem(table.place("chunking"), table.key("chunking"), "needs pipelining, which is switched off");
+    }
+    extensions
+}
+
+fn dsn(loading: &Loading<'_>, table: &Table<'_>) -> Dsn {
+    if !table.has("dsn") {
+        return Dsn::Of { success: false, failure: true, delay: true };
+    }
+    let words = table.texts("dsn");
+    for (at, word) in &words {
+        if !REPORTS.contains(word) {
+            let hint = did_you_mean(word, REPORTS.into_iter());
+            let allowed = REPORTS.map(|word| format!("\"{word}\"")).join(", ");
+            loading.problem(*at, table.key("dsn"), format!("`{}` is not one of {allowed}{hint}", shown(word)));
+        } else if *word == "never" && words.len() > 1 {
+            loading.problem(*at, table.key("dsn"), "\"never\" stands alone");
+        }
+    }
+    let has = |wanted: &str| words.iter().any(|(_, word)| *word == wanted);
+    match words.len() {
+        0 => Dsn::Unasked,
+        _ if has("never") => Dsn::Never,
+        _ => Dsn::Of { success: has("success"), failure: has("failure"), delay: has("delay") },
+    }
 }

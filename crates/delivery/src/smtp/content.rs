@@ -3,6 +3,41 @@
 //! Every bare CR and every bare LF becomes CRLF before dots are stuffed, so that no receiver, however lenient, can see an end of content or a command inside
 //! a letter ("SMTP smuggling", VU#302671).
 
+use std::io::Write as _;
+
+/// Whether every CR and LF of `message` stands in a CRLF and the last line has its end, so that it can travel as it is. One pass without branches.
+pub(crate) fn is_clean(message: &[u8]) -> bool {
+    let Some((first, _)) = message.split_first() else { return false };
+    *first != b'\n' && message.ends_with(b"\r\n") && {
+        let odd = message.iter().zip(&message[1..]).fold(0, |odd, (a, b)| odd | (u8::from(*a == b'\r') ^ u8::from(*b == b'\n')));
+        odd == 0
+    }
+}
+
+/// Whether no line of a clean `message` begins with a dot.
+pub(crate) fn is_dotless(message: &[u8]) -> bool {
+    let dots = message
+        .iter()
+        .zip(message.get(1..).unwrap_or_default())
+        .fold(0, |dots, (a, b)| dots | (u8::from(*a == b'\n') & u8::from(*b == b'.')));
+    dots == 0 && message.first() != Some(&b'.')
+}
+
+/// Appends the command that announces `size` octets as the only chunk of a message (RFC 3030 §2).
+pub(crate) fn bdat(out: &mut Vec<u8>, size: usize) {
+    write!(out, "BDAT {size} LAST\r\n").expect("memory takes everything");
+}
+
+/// `message` as one chunk: every line ended by CRLF, nothing stuffed. Never empty, because relays have been seen to stumble over `BDAT 0 LAST`.
+pub(crate) fn chunk(message: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    whole_lines(message, &mut out);
+    if out.is_empty() {
+        out.extend_from_slice(b"\r\n");
+    }
+    out
+}
+
 /// Appends `message` to `out`: every line ended by CRLF, a dot put before lines that begin with one, `.` CRLF at the end.
 pub(crate) fn encode(message: &[u8], out: &mut Vec<u8>) {
     out.reserve(message.len() + message.len() / 64 + 16);
@@ -84,7 +119,13 @@ mod tests {
             let lines = received(&encoded(&message));
             let mut files = Vec::new();
             whole_lines(&message, &mut files);
-            prop_assert_eq!(lines.iter().flat_map(|l| [l.as_slice(), b"\r\n"].concat()).collect::<Vec<_>>(), files);
+            prop_assert_eq!(lines.iter().flat_map(|l| [l.as_slice(), b"\r\n"].concat()).collect::<Vec<_>>(), files.clone());
+            prop_assert_eq!(is_clean(&message), !message.is_empty() && files.as_slice() == message.as_slice());
+            if is_clean(&message) && is_dotless(&message) {
+                prop_assert_eq!([message.as_slice(), b".\r\n"].concat(), encoded(&message), "what travels as it is, is what would be made");
+            }
+            prop_assert!(!is_clean(&message) || is_dotless(&message) || encoded(&message).len() > message.len() + 3);
+            prop_assert!(files.is_empty() || is_clean(&files));
             let visible = |bytes: &[u8]| bytes.iter().filter(|b| !matches!(b, b'\r' | b'\n')).copied().collect::<Vec<_>>();
             prop_assert_eq!(visible(&lines.concat()), visible(&message));
         }

@@ -7,6 +7,10 @@ use super::reply::Reply;
 pub(crate) struct Offer {
     /// PIPELINING (RFC 2920).
     pub(crate) pipelining: bool,
+    /// CHUNKING (RFC 3030).
+    pub(crate) chunking: bool,
+    /// DSN (RFC 3461).
+    pub(crate) dsn: bool,
     /// SIZE (RFC 1870); `Some(0)` is no fixed limit.
     pub(crate) size: Option<u64>,
     /// 8BITMIME (RFC 6152).
@@ -29,6 +33,8 @@ impl Offer {
             let Some(name) = words.next() else { continue };
             match name.to_ascii_uppercase().as_str() {
                 "PIPELINING" => offer.pipelining = true,
+                "CHUNKING" => offer.chunking = true,
+                "DSN" => offer.dsn = true,
                 "SIZE" => offer.size = Some(words.next().and_then(|n| n.parse().ok()).unwrap_or(0)),
                 "8BITMIME" => offer.eight_bit = true,
                 "SMTPUTF8" => offer.smtputf8 = true,
@@ -53,10 +59,13 @@ mod tests {
 
     #[test]
     fn known_extensions_are_read_and_others_passed_over() {
-        let text = "250-relay PIPELINING\r\n250-pipelining\r\n250-SIZE 1000\r\n250-XNEW a\r\n250-AUTH PLAIN login\r\n250-AUTH=LOGIN\r\n250 8BITMIME\r\n";
+        let text = "250-relay PIPELINING\r\n250-pipelining\r\n250-SIZE 1000\r\n250-XNEW a\r\n250-DSN\r\n250-chunking\r\n250-AUTH PLAIN login\r\n250-AUTH=LOGIN\r\n250 8BITMIME\r\n";
         let offer = Offer::read(&Reply::parse(text.as_bytes()).unwrap().unwrap().0);
         let auth = vec!["PLAIN".to_owned(), "LOGIN".to_owned()];
-        assert_eq!(offer, Offer { pipelining: true, size: Some(1000), eight_bit: true, auth, ..Offer::default() });
+        assert_eq!(
+            offer,
+            Offer { pipelining: true, chunking: true, dsn: true, size: Some(1000), eight_bit: true, auth, ..Offer::default() }
+        );
     }
 
     #[test]

@@ -19,6 +19,9 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
+/// Each step of opening a session has a deadline of its own; all together have that of so many commands and two connections.
+const STAGES: u32 = 5;
+
 /// A loss at a step where no letter is involved yet.
 fn lost(stage: Stage, lost: &Lost) -> RelayTrouble {
     let kind = if matches!(lost, Lost::Malformed(_)) { TroubleKind::Protocol } else { TroubleKind::Unreachable };
@@ -28,7 +31,12 @@ fn lost(stage: Stage, lost: &Lost) -> RelayTrouble {
 impl SmtpCourier {
     /// Opens a session up to the point where MAIL may be sent.
     pub(super) async fn open(&self, recorder: Recorder) -> Result<(Wire, Offer), RelayTrouble> {
-        let opened = self.open_noting(recorder.clone()).await;
+        let limit = self.timeouts.connect * 2 + self.timeouts.command * STAGES;
+        let opened = timeout(limit, self.open_noting(recorder.clone())).await.unwrap_or_else(|_| {
+            let what = format!("the relay answers every step so slowly that after {} s no letter could be sent", limit.as_secs_f64());
+            Err(RelayTrouble::new(TroubleKind::Unreachable, Stage::Connect, what)
+                .hint("the relay is overloaded, or something between holds its answers back"))
+        });
         if let Err(trouble) = &opened {
             recorder.note(Speaker::Note, || trouble.sentence());
         }
@@ -116,7 +124,14 @@ impl SmtpCourier {
     }
 
     async fn encrypt(&self, stream: TcpStream, recorder: Recorder) -> Result<Wire, RelayTrouble> {
-        let stream = self.encryption()?.handshake(stream, self.timeouts.connect).await?;
+        let encryption = self.encryption()?;
+        let stream = encryption.handshake(stream, self.timeouts.connect).await?;
+        if let Some((warning, is_news)) = encryption.warning() {
+            if is_news {
+                tracing::warn!(smtp.host = %self.plan.host, "{warning}");
+            }
+            recorder.note(Speaker::Note, || format!("warning: {warning}"));
+        }
         recorder.note(Speaker::Note, || {
             let version = stream.get_ref().1.protocol_version().and_then(|v| v.as_str()).unwrap_or("TLS");
             format!("encrypted with {version}")

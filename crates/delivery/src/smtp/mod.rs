@@ -1,5 +1,6 @@
 //! Delivery by SMTP (RFC 5321, 6409): a session engine of our own, because no library pipelines across messages and counts replies strictly.
 
+mod alarm;
 mod auth;
 pub mod classify;
 mod content;
@@ -8,10 +9,12 @@ mod ehlo;
 mod engine;
 mod envelope;
 mod hello;
+mod outgoing;
 pub mod preset;
 pub mod reply;
 mod tls;
 mod wire;
+mod witness;
 
 pub(crate) use content::whole_lines;
 
@@ -26,7 +29,10 @@ use classify::ReplyTable;
 use dialogue::{Dialogue, Recorder};
 use engine::Session;
 use std::{
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tidings_core::Clock;
@@ -45,6 +51,10 @@ pub struct SmtpCourier {
     sign_in: SignIn,
     encryption: OnceLock<Result<Encryption, TlsPlanError>>,
     careful_until: Mutex<Option<Instant>>,
+    /// Until then no letters are sent in chunks.
+    unchunked_until: Mutex<Option<Instant>>,
+    /// The relay has taken a chunk.
+    chunks_proven: AtomicBool,
 }
 
 impl SmtpCourier {
@@ -52,7 +62,9 @@ impl SmtpCourier {
     pub fn new(plan: SmtpPlan, limits: Limits, timeouts: Timeouts) -> Self {
         let (table, encryption) = (ReplyTable { own: plan.replies.clone() }, OnceLock::new());
         let sign_in = SignIn::for_plan(plan.auth.as_ref(), timeouts.command, None);
-        Self { plan, limits, timeouts, table, sign_in, encryption, careful_until: Mutex::new(None) }
+        let (careful_until, unchunked_until) = (Mutex::new(None), Mutex::new(None));
+        let chunks_proven = AtomicBool::new(false);
+        Self { plan, limits, timeouts, table, sign_in, encryption, careful_until, unchunked_until, chunks_proven }
     }
 
     /// With a clock, which signed token requests (RFC 7523) carry the time of; everything else here runs on the monotonic one.
@@ -62,10 +74,30 @@ impl SmtpCourier {
         self
     }
 
-    /// Whether the relay has lately broken the protocol, so that commands must not be sent ahead of replies.
+    /// Whether commands must not be sent ahead of replies.
     fn is_careful(&self) -> bool {
-        !self.plan.pipelining
-            || self.careful_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
+        !self.plan.pipelining || is_ahead(&self.careful_until)
+    }
+
+    fn may_chunk(&self) -> bool {
+        self.plan.chunking && !is_ahead(&self.unchunked_until)
+    }
+
+    /// Whether the relay has taken a chunk, so that letters may be sent before the answers to their envelopes.
+    fn chunks_are_proven(&self) -> bool {
+        self.chunks_proven.load(Ordering::Relaxed)
+    }
+
+    fn prove_chunks(&self) {
+        if !self.chunks_are_proven() {
+            self.chunks_proven.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// A session broke with several letters on the way, or BDAT is not what it should be: for a while no more letters than one are put at stake.
+    fn mistrust_chunks(&self) {
+        self.chunks_proven.store(false, Ordering::Relaxed);
+        *self.unchunked_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + CAREFUL_FOR);
     }
 
     fn learn_from(&self, trouble: &RelayTrouble) {
@@ -96,9 +128,18 @@ impl SmtpCourier {
     }
 }
 
+fn is_ahead(until: &Mutex<Option<Instant>>) -> bool {
+    until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() < until)
+}
+
 #[async_trait]
 impl Courier for SmtpCourier {
     async fn session(&self, source: &mut dyn Source) -> SessionEnd {
         self.work(source, Recorder::default()).await
+    }
+
+    /// The relay has lately broken the protocol.
+    fn one_at_a_time(&self) -> bool {
+        is_ahead(&self.careful_until)
     }
 }

@@ -1,5 +1,6 @@
 //! Encryption: trust, versions, our own certificate; and certificate errors in words an administrator understands.
 
+use super::witness::{Ending, Refused, Witness};
 use crate::{
     courier::{RelayTrouble, TroubleKind},
     error::TlsPlanError,
@@ -7,10 +8,11 @@ use crate::{
 };
 use rustls::{
     CertificateError, ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    client::{WebPkiServerVerifier, danger::ServerCertVerifier},
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
 };
 use std::{io, sync::Arc, time::Duration};
-use tidings_core::{Timestamp, outbox::Stage};
+use tidings_core::outbox::Stage;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -20,6 +22,7 @@ pub(crate) struct Encryption {
     connector: TlsConnector,
     name: ServerName<'static>,
     host: String,
+    witness: Arc<Witness>,
 }
 
 impl Encryption {
@@ -34,12 +37,15 @@ impl Encryption {
         let unusable = |what| move |source| TlsPlanError::Unusable { what, source };
         let builder =
             ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions).map_err(unusable("tls_min"))?;
-        let builder = if let Some(pem) = &plan.ca_pem {
-            builder.with_root_certificates(authorities(pem)?)
+        let inner: Arc<dyn ServerCertVerifier> = if let Some(pem) = &plan.ca_pem {
+            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(authorities(pem)?), provider).build();
+            verifier.map_err(|error| TlsPlanError::Unusable { what: "ca_file", source: rustls::Error::General(error.to_string()) })?
         } else {
-            let platform = rustls_platform_verifier::Verifier::new(provider).map_err(unusable("the platform's list of authorities"))?;
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(platform))
+            Arc::new(rustls_platform_verifier::Verifier::new(provider).map_err(unusable("the platform's list of authorities"))?)
         };
+        let witness = Arc::new(Witness::beside(inner));
+        let verifier: Arc<dyn ServerCertVerifier> = Arc::<Witness>::clone(&witness);
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
         let config = match &plan.client_identity {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => {
@@ -49,7 +55,21 @@ impl Encryption {
                 builder.with_client_auth_cert(chain, key).map_err(unusable("client_cert_file with client_key_file"))?
             }
         };
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, host: plan.host.clone() })
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, host: plan.host.clone(), witness })
+    }
+
+    /// What there is to say about a certificate that was accepted and will not be for long; and whether that has not been said today.
+    pub(crate) fn warning(&self) -> Option<(String, bool)> {
+        let (Ending { days, certificate }, is_news) = self.witness.ending()?;
+        let left = match days {
+            0 => "within a day".to_owned(),
+            1 => "in 1 day".to_owned(),
+            days => format!("in {days} days"),
+        };
+        Some((
+            format!("the certificate of {} ends on {}, {left} ({certificate}); letters wait once it has", self.host, certificate.until()),
+            is_news,
+        ))
     }
 
     /// The handshake.
@@ -79,11 +99,6 @@ fn trouble(what: impl Into<String>) -> RelayTrouble {
     RelayTrouble::new(TroubleKind::Tls, Stage::Tls, what)
 }
 
-fn day(time: UnixTime) -> String {
-    let moment = i64::try_from(time.as_secs()).ok().and_then(|s| Timestamp::from_second(s).ok());
-    moment.map_or_else(|| "an unknown day".to_owned(), |moment| moment.strftime("%Y-%m-%d %H:%M UTC").to_string())
-}
-
 /// A failed handshake as a sentence with advice.
 fn explain(error: &io::Error, host: &str) -> RelayTrouble {
     let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) else {
@@ -104,18 +119,35 @@ fn explain(error: &io::Error, host: &str) -> RelayTrouble {
 }
 
 fn certificate(wrong: &CertificateError, host: &str) -> RelayTrouble {
+    let (wrong, shown) = match wrong {
+        CertificateError::Other(inner) => match inner.0.downcast_ref::<Refused>() {
+            Some(Refused { wrong, certificate }) => (wrong, certificate.as_ref()),
+            None => (wrong, None),
+        },
+        wrong => (wrong, None),
+    };
+    let mut found = judged(wrong, host, shown.map(|shown| (shown.from(), shown.until())));
+    if let Some(shown) = shown {
+        found.what = format!("{} ({shown})", found.what);
+    }
+    found
+}
+
+/// `valid` is from when until when.
+fn judged(wrong: &CertificateError, host: &str, valid: Option<(String, String)>) -> RelayTrouble {
     let renew = "have the relay's administrator renew it; letters wait meanwhile";
+    let clocks = "check the clocks of both machines";
     match wrong {
-        CertificateError::ExpiredContext { not_after, .. } => {
-            trouble(format!("the certificate of {host} expired on {}", day(*not_after))).hint(renew)
+        CertificateError::ExpiredContext { .. } | CertificateError::Expired => match valid {
+            Some((_, until)) => trouble(format!("the certificate of {host} expired on {until}")),
+            None => trouble(format!("the certificate of {host} has expired")),
         }
-        CertificateError::Expired => trouble(format!("the certificate of {host} has expired")).hint(renew),
-        CertificateError::NotValidYetContext { not_before, .. } => {
-            trouble(format!("the certificate of {host} is valid only from {}", day(*not_before))).hint("check the clocks of both machines")
+        .hint(renew),
+        CertificateError::NotValidYetContext { .. } | CertificateError::NotValidYet => match valid {
+            Some((from, _)) => trouble(format!("the certificate of {host} is valid only from {from}")),
+            None => trouble(format!("the certificate of {host} is not valid yet")),
         }
-        CertificateError::NotValidYet => {
-            trouble(format!("the certificate of {host} is not valid yet")).hint("check the clocks of both machines")
-        }
+        .hint(clocks),
         CertificateError::NotValidForNameContext { presented, .. } => {
             let names = if presented.is_empty() { "no name at all".to_owned() } else { presented.join(", ") };
             trouble(format!("the certificate is made out to {names}, not to {host}"))

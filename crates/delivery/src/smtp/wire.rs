@@ -1,14 +1,16 @@
 //! A connection with our own byte buffer: nothing that a relay says is dropped or read ahead unseen, and every wait has a deadline.
 
 use super::{
+    alarm::Alarm,
     dialogue::{Recorder, Speaker},
+    outgoing::{Outgoing, PIECES},
     reply::Reply,
 };
 use std::{
     future::poll_fn,
-    io,
+    io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 use tokio::{
@@ -20,6 +22,9 @@ use tokio_rustls::client::TlsStream;
 
 /// Bytes read at a time; replies are short.
 const READ_AT_ONCE: usize = 4096;
+/// How long to listen for a last word when the relay stops reading.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
+const CLOSED: &str = "the relay closed the connection";
 
 /// Clear or encrypted.
 #[derive(Debug)]
@@ -40,6 +45,13 @@ impl Stream {
         match self {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, slices),
         }
     }
 
@@ -86,11 +98,31 @@ pub(crate) struct Wire {
     /// Where the unread part of `inbox` begins.
     read_to: usize,
     pub(crate) recorder: Recorder,
+    /// What [`Wire::exchange`] is to write.
+    pub(crate) outgoing: Outgoing,
+    unflushed: bool,
+    /// Why nothing can be written any more; the relay may still have said something.
+    deaf: Option<Lost>,
+    alarm: Alarm,
+}
+
+/// How long a reply may be waited for: the whole of it, not each read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// The position in the outgoing bytes up to which they must have left before the reply can be due.
+    pub(crate) ends: u64,
+    /// For writing up to there.
+    pub(crate) writing: Duration,
+    /// For the reply once all of that has left.
+    pub(crate) answer: Duration,
+    /// The end of all patience, however much is still moving, and how long that was.
+    pub(crate) at_latest: (Instant, Duration),
 }
 
 impl Wire {
     pub(crate) fn new(stream: Stream, recorder: Recorder) -> Self {
-        Self { stream, inbox: Vec::with_capacity(READ_AT_ONCE), read_to: 0, recorder }
+        let (inbox, outgoing) = (Vec::with_capacity(READ_AT_ONCE), Outgoing::default());
+        Self { stream, inbox, read_to: 0, recorder, outgoing, unflushed: false, deaf: None, alarm: Alarm::default() }
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {
@@ -118,47 +150,119 @@ impl Wire {
         }
     }
 
-    /// Reads whatever comes next into the inbox; `Ok(0)` is the end. Safe to cancel.
-    async fn fill(&mut self) -> io::Result<usize> {
+    /// Reads whatever comes next into the inbox; `Ok(0)` is the end.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.read_to > 0 {
             self.inbox.drain(..self.read_to);
             self.read_to = 0;
         }
-        let Self { stream, inbox, .. } = self;
-        poll_fn(|cx| {
-            let mut room = [0_u8; READ_AT_ONCE];
-            let mut buffer = ReadBuf::new(&mut room);
-            match stream.poll_read(cx, &mut buffer) {
-                Poll::Ready(Ok(())) => {
-                    inbox.extend_from_slice(buffer.filled());
-                    Poll::Ready(Ok(buffer.filled().len()))
-                }
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await
+        let mut room = [0_u8; READ_AT_ONCE];
+        let mut buffer = ReadBuf::new(&mut room);
+        ready!(self.stream.poll_read(cx, &mut buffer))?;
+        self.inbox.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
+    /// As [`Wire::poll_fill`]. Safe to cancel.
+    async fn fill(&mut self) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// A reply that is whole in the inbox.
+    fn received(&mut self) -> Result<Option<Reply>, Lost> {
+        if self.unread() == 0 {
+            return Ok(None);
+        }
+        let Some((reply, length)) = Reply::parse(&self.inbox[self.read_to..]).map_err(|wrong| Lost::Malformed(wrong.0))? else {
+            return Ok(None);
+        };
+        self.read_to += length;
+        self.recorder.note(Speaker::Relay, || reply.lines().map(|l| format!("{} {l}", reply.code)).collect::<Vec<_>>().join("\n"));
+        Ok(Some(reply))
     }
 
     /// The next reply; the limit is for the whole of it, not for each read.
     pub(crate) async fn reply(&mut self, limit: Duration) -> Result<Reply, Lost> {
         let mut until = None;
         loop {
-            if self.unread() > 0
-                && let Some((reply, length)) = Reply::parse(&self.inbox[self.read_to..]).map_err(|wrong| Lost::Malformed(wrong.0))?
-            {
-                self.read_to += length;
-                self.recorder.note(Speaker::Relay, || reply.lines().map(|l| format!("{} {l}", reply.code)).collect::<Vec<_>>().join("\n"));
+            if let Some(reply) = self.received()? {
                 return Ok(reply);
             }
             let until = *until.get_or_insert_with(|| Instant::now() + limit);
             match timeout_at(until, self.fill()).await {
                 Err(_) => return Err(Lost::Late(limit)),
-                Ok(Ok(0)) => return Err(Lost::Closed("the relay closed the connection".to_owned())),
+                Ok(Ok(0)) => return Err(Lost::Closed(CLOSED.to_owned())),
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Err(Lost::io(&error)),
             }
         }
+    }
+
+    /// The next reply, while what is outgoing is written as far as the relay takes it. Reading goes on while writing waits, so that two full buffers can
+    /// never wait for each other.
+    pub(crate) async fn exchange(&mut self, patience: Patience) -> Result<Reply, Lost> {
+        let mut deadline = None;
+        loop {
+            if let Some(reply) = self.received()? {
+                return Ok(reply);
+            }
+            poll_fn(|cx| self.poll_exchange(cx, &patience, &mut deadline)).await?;
+        }
+    }
+
+    /// Ready with news in the inbox, or when there will be none. `deadline` is what holds now and whether it is for the answer.
+    fn poll_exchange(
+        &mut self,
+        cx: &mut Context<'_>,
+        patience: &Patience,
+        deadline: &mut Option<(bool, Instant)>,
+    ) -> Poll<Result<(), Lost>> {
+        if self.deaf.is_none()
+            && let Poll::Ready(Err(lost)) = self.poll_send(cx)
+        {
+            (self.deaf, *deadline) = (Some(lost), None);
+        }
+        match self.poll_fill(cx) {
+            Poll::Ready(Ok(0)) => return Poll::Ready(Err(self.deaf.take().unwrap_or_else(|| Lost::Closed(CLOSED.to_owned())))),
+            Poll::Ready(Ok(_)) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(Lost::io(&error))),
+            Poll::Pending => {}
+        }
+        let whole = self.outgoing.handed() >= patience.ends;
+        let limit = match (whole, &self.deaf) {
+            (true, _) => patience.answer,
+            (false, None) => patience.writing,
+            (false, Some(_)) => LAST_WORDS,
+        };
+        let until = match *deadline {
+            Some((for_answer, until)) if for_answer == whole => until,
+            _ => deadline.insert((whole, Instant::now() + limit)).1,
+        };
+        let (at_latest, in_all) = patience.at_latest;
+        ready!(self.alarm.poll(cx, until.min(at_latest)));
+        let limit = if at_latest < until { in_all } else { limit };
+        Poll::Ready(Err(self.deaf.take().unwrap_or(Lost::Late(limit))))
+    }
+
+    /// Writes what is outgoing, as far as the connection takes it.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Lost>> {
+        while !self.outgoing.is_empty() {
+            let mut slices = [IoSlice::new(&[]); PIECES];
+            let count = self.outgoing.slices(&mut slices);
+            match ready!(self.stream.poll_write_vectored(cx, &slices[..count])) {
+                Ok(0) => return Poll::Ready(Err(Lost::Closed("the connection takes no more".to_owned()))),
+                Ok(count) => {
+                    self.outgoing.advance(count);
+                    self.unflushed = true;
+                }
+                Err(error) => return Poll::Ready(Err(Lost::io(&error))),
+            }
+        }
+        if self.unflushed {
+            ready!(self.stream.poll_flush(cx)).map_err(|error| Lost::io(&error))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Waits until the relay says or ends something unasked. Safe to cancel.

@@ -1,0 +1,68 @@
+//! How many letters may be on the way at once when they travel in chunks.
+//!
+//! More than one hides the round trip. Too many, and an urgent letter waits behind what a slow relay has not yet looked at, and a connection that breaks leaves
+//! more letters in doubt. So the window holds what the relay answers in a quarter of a second, as measured, and never more than a fixed number.
+
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Fewest and most letters on the way.
+const WINDOW: (usize, usize) = (2, 16);
+/// What the relay answers in so long may be on the way.
+const REACH: Duration = Duration::from_millis(250);
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// Between two answers while letters were waiting for one: a moving mean.
+    gap: Option<Duration>,
+    last: Option<Instant>,
+}
+
+impl Pace {
+    /// How many letters may be on the way.
+    pub(super) fn window(&self) -> usize {
+        let Some(gap) = self.gap else { return WINDOW.0 };
+        let fits = REACH.as_micros() / gap.as_micros().max(1);
+        usize::try_from(fits).unwrap_or(WINDOW.1).clamp(WINDOW.0, WINDOW.1)
+    }
+
+    /// A letter that was begun at `begun` is answered `now`.
+    pub(super) fn answered(&mut self, begun: Instant, now: Instant) {
+        // While nothing was on the way the relay had nothing to answer.
+        let since = self.last.map_or(begun, |last| last.max(begun));
+        let latest = now.saturating_duration_since(since);
+        self.gap = Some(self.gap.map_or(latest, |gap| (gap * 3 + latest) / 4));
+        self.last = Some(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Letters on the way at the end of `rounds` round trips over a relay that takes `work` for each letter.
+    fn window(trip: Duration, work: Duration, rounds: usize) -> usize {
+        let (mut pace, mut now) = (Pace::default(), Instant::now());
+        for _ in 0..rounds {
+            let begun = now;
+            let mut answer = now + trip;
+            for _ in 0..pace.window() {
+                answer += work;
+                pace.answered(begun, answer);
+            }
+            now = answer;
+        }
+        pace.window()
+    }
+
+    #[test]
+    fn the_window_opens_over_a_long_way_and_stays_small_before_a_slow_relay() {
+        let ms = Duration::from_millis;
+        assert_eq!(Pace::default().window(), WINDOW.0);
+        assert_eq!(window(ms(50), ms(0), 4), WINDOW.1, "round trips are hidden soon");
+        assert_eq!(window(Duration::from_micros(20), Duration::from_micros(30), 2), WINDOW.1);
+        assert_eq!(window(ms(1), ms(500), 8), WINDOW.0, "nothing is won by sending more to a relay that is slow itself");
+        assert!((4..=10).contains(&window(ms(5), ms(40), 8)));
+    }
+}
