@@ -4,7 +4,7 @@ use super::{
     alarm::Alarm,
     dialogue::{Recorder, Speaker},
     outgoing::{Outgoing, PIECES},
-    reply::Reply,
+    reply::{Malformed, Reply},
 };
 use std::{
     future::poll_fn,
@@ -179,6 +179,15 @@ impl Wire {
         self.read_to += length;
         self.recorder.note(Speaker::Relay, || reply.lines().map(|l| format!("{} {l}", reply.code)).collect::<Vec<_>>().join("\n"));
         Ok(Some(reply))
+    }
+
+    /// The reply that is whole in the inbox, left there; an error if what is there is none, or not yet.
+    pub(crate) fn peek(&self) -> Option<Result<Reply, Malformed>> {
+        let unread = &self.inbox[self.read_to..];
+        if unread.is_empty() {
+            return None;
+        }
+        Some(Reply::parse(unread).and_then(|reply| reply.map(|(reply, _)| reply).ok_or(Malformed("half a reply"))))
     }
 
     /// The next reply; the limit is for the whole of it, not for each read.

@@ -13,7 +13,7 @@ use tidings_core::{
     guard::{EnvironmentGuard, Mode},
     outbox::State,
 };
-use tidings_delivery::plan::{BreakerPlan, Limits, RelayPlan, Way};
+use tidings_delivery::plan::{BreakerPlan, Limits, RelayPlan, SmtpPlan, Way};
 use tidings_sink::{Fault, Sink, SinkOptions, Stage, What, When};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,6 +24,11 @@ fn sink() -> Sink {
 
 fn smtp(sink: &Sink) -> RelayPlan {
     relay(Way::Smtp(plan(sink.addr())))
+}
+
+/// As [`smtp`], with a single letter on the way in a session.
+fn unchunked(sink: &Sink) -> RelayPlan {
+    relay(Way::Smtp(SmtpPlan { chunking: false, ..plan(sink.addr()) }))
 }
 
 async fn settled(house: &House, count: usize) {
@@ -70,10 +75,20 @@ async fn a_refusal_touches_its_letter_only() {
 
 #[tokio::test]
 async fn an_outage_holds_the_relay_spends_no_attempts_and_loses_nothing() {
+    outage(unchunked, 5).await;
+}
+
+#[tokio::test]
+async fn an_outage_with_letters_in_chunks_leaves_no_more_in_doubt_than_were_on_the_way() {
+    outage(smtp, 5 * 16).await;
+}
+
+/// `in_doubt` is how many letters may be on the way at most.
+async fn outage(relay: fn(&Sink) -> RelayPlan, in_doubt: usize) {
     let (house, sink) = (House::build().await, sink());
     sink.close().await;
     house.accept_many(500).await;
-    let postman = house.postman(smtp(&sink), live());
+    let postman = house.postman(relay(&sink), live());
     until("the relay is held", || async { postman.status().relays[0].condition == "held" }).await;
     let told = || async { house.store.relays().await.unwrap().into_iter().find(|relay| relay.name == "main") };
     until("other processes can see why", || async {
@@ -94,7 +109,7 @@ async fn an_outage_holds_the_relay_spends_no_attempts_and_loses_nothing() {
     })
     .await;
     let unknown = house.rows(State::Waiting).await;
-    assert!(unknown.len() <= 5, "only what had its final dot may be unknown, one a session: {}", unknown.len());
+    assert!(unknown.len() <= in_doubt, "only what had left whole may be unknown: {}", unknown.len());
     assert!(all(&sink.letters()) + unknown.len() >= 500);
     assert!(house.rows(State::Sent).await.iter().all(|row| row.attempts == 1 && !row.maybe_duplicate));
     assert!(sink.duplicates().is_empty(), "{:?}", sink.duplicates());
@@ -132,7 +147,7 @@ async fn a_letter_under_which_every_session_breaks_does_not_hold_up_the_others()
     let (house, sink) = (House::build().await, sink());
     sink.add_fault(Fault::new(Stage::Data, When::ToAddressContains("reader0@".into()), What::Hangup));
     let items = house.accept_many(10).await;
-    let postman = house.postman(smtp(&sink), live());
+    let postman = house.postman(unchunked(&sink), live());
     settled(&house, 9).await;
     until("the poisonous letter has spent an attempt", || async { house.row(items[0]).await.attempts == 1 }).await;
     assert_eq!(house.row(items[0]).await.state, State::Waiting);
@@ -141,10 +156,7 @@ async fn a_letter_under_which_every_session_breaks_does_not_hold_up_the_others()
 
 #[tokio::test]
 async fn a_wrong_password_probes_slowly_and_says_why() {
-    use tidings_delivery::{
-        Secret,
-        plan::{AuthPlan, SmtpPlan},
-    };
+    use tidings_delivery::{Secret, plan::AuthPlan};
     let house = House::build().await;
     let users = [("ada".to_owned(), "right".to_owned())].into();
     let sink = Sink::listen("127.0.0.1:0".parse().unwrap(), SinkOptions { users, require_auth: true, ..SinkOptions::default() }).unwrap();
@@ -314,7 +326,7 @@ async fn one_letter_now_by_the_same_way_with_the_dialogue_written_down() {
     house.accept_many(1).await;
     let claim = tidings_store::Claim::new("cli", "main", 1, Duration::from_secs(60));
     let lease = house.store.claim(claim).await.unwrap().remove(0);
-    let delivered = tidings_delivery::deliver_now(&smtp(&sink), &live(), None, &house.clock, &lease).await;
+    let delivered = tidings_delivery::deliver_now(&unchunked(&sink), &live(), None, &house.clock, &lease).await;
     assert_eq!((crate::sessions::short(&delivered.outcome).as_str(), delivered.trouble), ("sent", None));
     let said = delivered.dialogue.to_string();
     for line in ["> EHLO house.example.org", "> MAIL FROM:<house@example.org>", "> RCPT TO:<reader0@example.org>", "< 354", "> QUIT"] {

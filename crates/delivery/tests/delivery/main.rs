@@ -4,11 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that meets what cannot be must fail")]
 
 mod failover;
+mod chunks;
+mod cuts;
 mod faulty;
 mod flow;
 mod folders;
 mod house;
 mod manners;
+mod proxy;
 mod refusals;
 mod scripts;
 mod secure;

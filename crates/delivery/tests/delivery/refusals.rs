@@ -8,6 +8,7 @@ fn sink(extensions: Extensions) -> Sink {
     Sink::listen("127.0.0.1:0".parse().unwrap(), SinkOptions { extensions, ..SinkOptions::default() }).unwrap()
 }
 
+const NO_CHUNKING: Extensions = Extensions { chunking: false, ..Extensions::ALL };
 const NO_PIPELINING: Extensions = Extensions { pipelining: false, ..Extensions::ALL };
 
 #[tokio::test]
@@ -26,13 +27,24 @@ async fn each_refusal_lands_on_its_letter_or_on_the_relay() {
         (Stage::Mail, "421 4.3.2 closing", "sent returned", "busy mail"),
         (Stage::Rcpt, "530 5.7.0 sign in", "sent returned", "auth rcpt"),
     ] {
-        for extensions in [Extensions::ALL, NO_PIPELINING] {
+        for extensions in [Extensions::ALL, NO_CHUNKING, NO_PIPELINING] {
+            if stage == Stage::Data && extensions.chunking && extensions.pipelining {
+                continue; // BDAT has no such moment.
+            }
             let sink = sink(extensions);
             sink.add_fault(Fault::new(stage, When::Nth(2), What::reply(reply)));
             let mut batch = Batch::letters(3);
             let ended = deliver(plan(sink.addr()), &mut batch).await;
-            assert_eq!((batch.short().join(" ").as_str(), short_end(&ended).as_str()), (outcomes, end), "{stage:?} {reply} {extensions:?}");
-            assert_eq!(sink.count(), outcomes.matches("sent").count() as u64, "{stage:?} {reply}");
+            let short = batch.short().join(" ");
+            let sent = short.matches("sent").count() as u64;
+            assert_eq!(sink.count(), sent, "{stage:?} {reply}");
+            if outcomes == "sent returned" && extensions.chunking && extensions.pipelining {
+                // The third letter may be on its way already when the session ends, and is answered for.
+                let right = [outcomes, "sent returned returned", "sent returned sent"].contains(&short.as_str());
+                assert!(right && short_end(&ended) == end, "{stage:?} {reply} {short} {ended:?}");
+                continue;
+            }
+            assert_eq!((short.as_str(), short_end(&ended).as_str()), (outcomes, end), "{stage:?} {reply} {extensions:?}");
         }
     }
 }
@@ -65,7 +77,7 @@ async fn a_hang_up_makes_unknown_only_what_had_its_final_dot() {
         (Stage::Content, What::Garbage(b"\xff\xfe nonsense\r\n".to_vec()), "unknown"),
         (Stage::Rcpt, What::SurplusReply("250 once more".into()), "returned"),
     ] {
-        let sink = sink(Extensions::ALL);
+        let sink = sink(NO_CHUNKING);
         sink.add_fault(Fault::new(stage, When::Nth(2), what.clone()));
         let mut batch = Batch::letters(3);
         let end = deliver(plan(sink.addr()), &mut batch).await;

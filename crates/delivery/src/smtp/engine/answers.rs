@@ -1,7 +1,10 @@
 //! What a reply means for the first letter on the way, and what is said next.
 
 use super::{
-    super::{classify::Meaning, reply::Reply},
+    super::{
+        classify::Meaning,
+        reply::{Enhanced, Reply},
+    },
     Session, Way,
     slot::{Ask, Broken, Owed, returned},
 };
@@ -79,10 +82,10 @@ impl Session<'_> {
         self.answered += 1;
         self.answered_to = slot.content.map_or(self.answered_to, |(_, end)| end);
         self.pace.answered(slot.begun, Instant::now());
-        if self.owed.front().is_some_and(|owed| owed.ask == Ask::Rset) {
-            self.unconfirmed = Some((slot.load.item, outcome));
-        } else {
+        if self.owed.is_empty() {
             source.report(slot.load.item, outcome);
+        } else {
+            self.unconfirmed = Some((slot.load.item, outcome));
         }
     }
 
@@ -108,6 +111,9 @@ impl Session<'_> {
         }
         if reply.class() != 2 {
             return Err(Broken::breach(Stage::Mail, format!("RSET was refused: {}", reply.line())));
+        }
+        if self.unconfirmed.is_some() && reply.enhanced == Some(Enhanced(2, 1, 0)) {
+            return Err(Broken::breach(Stage::Mail, format!("an answer to MAIL where one to RSET is due: {}", reply.line())));
         }
         self.confirm(source);
         if self.way == Way::Steps {
@@ -136,6 +142,12 @@ impl Session<'_> {
     }
 
     fn rcpt_answered(&mut self, source: &mut dyn Source, reply: &Reply) -> Result<(), Broken> {
+        if self.is_refused() && reply.class() == 2 {
+            // One of the two answers is not what it seems.
+            self.letters.front_mut().expect("RCPT is about a letter").refusal = None;
+            return Err(Broken::breach(Stage::Rcpt, format!("a recipient was taken without a sender: {}", reply.line())));
+        }
+        self.confirm(source);
         if !self.is_refused() || reply.code == 421 {
             self.judge(Stage::Rcpt, reply)?;
         }
@@ -182,6 +194,7 @@ impl Session<'_> {
             return self.refused_content_answered(source, chunked, reply);
         }
         if reply.class() == 2 {
+            self.check_taken(chunked, reply)?;
             if chunked {
                 self.courier.prove_chunks();
             }
@@ -208,6 +221,24 @@ impl Session<'_> {
             return Err(Broken::breach(Stage::Content, "the relay refused the content before its end".to_owned()));
         }
         Ok(())
+    }
+
+    /// Whether what looks like the answer to a content can be that.
+    fn check_taken(&self, chunked: bool, reply: &Reply) -> Result<(), Broken> {
+        let breach = |what: &str, reply: &Reply| Err(Broken::breach(Stage::Content, format!("{what}: {}", reply.line())));
+        // Between letters in chunks no 354 shows that both sides count alike; but an answer about an address is none about a content (RFC 3463 §3.2).
+        if chunked && matches!(reply.enhanced, Some(Enhanced(_, 1, _))) {
+            self.courier.mistrust_chunks();
+            return breach("an answer about an address where one about the letter is due", reply);
+        }
+        match self.wire.peek() {
+            // Two answers to one content, and they do not say the same.
+            Some(Ok(second)) if self.owed.is_empty() && second.class() > 2 && second.code != 421 => {
+                breach("two answers to one letter", &second)
+            }
+            Some(Err(_)) if self.owed.is_empty() => breach("an answer with more behind it", reply),
+            _ => Ok(()),
+        }
     }
 
     /// The relay has read, and dropped, the content of a letter whose sender or recipient it had refused; or the lone dot in its place.

@@ -63,7 +63,7 @@ pub(super) struct Session<'a> {
     owed: VecDeque<Owed>,
     /// The letters on the way, in order.
     letters: VecDeque<Slot>,
-    /// A letter whose content was answered, until the reply to the RSET behind it shows that the relay and we still count alike.
+    /// A letter whose content was answered, until the answers to the commands behind it show that the relay and we still count alike.
     unconfirmed: Option<(Id, Outcome)>,
     pace: Pace,
     /// The position up to which everything was answered.

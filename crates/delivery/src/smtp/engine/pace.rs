@@ -1,14 +1,15 @@
 //! How many letters may be on the way at once when they travel in chunks.
 //!
 //! More than one hides the round trip. Too many, and an urgent letter waits behind what a slow relay has not yet looked at, and a connection that breaks leaves
-//! more letters in doubt. So the window holds what the relay answers in a quarter of a second, as measured, and never more than a fixed number.
+//! more letters in doubt. So the window holds about what the relay answers within a round trip, as measured: two or three letters next door, many over a long
+//! way, two before a relay that is slow itself.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Fewest and most letters on the way.
 const WINDOW: (usize, usize) = (2, 16);
-/// What the relay answers in so long may be on the way.
+/// Never more than what the relay answers in so long.
 const REACH: Duration = Duration::from_millis(250);
 
 /// See the module.
@@ -16,15 +17,18 @@ const REACH: Duration = Duration::from_millis(250);
 pub(super) struct Pace {
     /// Between two answers while letters were waiting for one: a moving mean.
     gap: Option<Duration>,
+    /// From the first command of a letter to its answer, the shortest seen.
+    trip: Option<Duration>,
     last: Option<Instant>,
 }
 
 impl Pace {
     /// How many letters may be on the way.
     pub(super) fn window(&self) -> usize {
-        let Some(gap) = self.gap else { return WINDOW.0 };
-        let fits = REACH.as_micros() / gap.as_micros().max(1);
-        usize::try_from(fits).unwrap_or(WINDOW.1).clamp(WINDOW.0, WINDOW.1)
+        let (Some(gap), Some(trip)) = (self.gap, self.trip) else { return WINDOW.0 };
+        // Half as much again, so that the window can grow until the gaps get no shorter.
+        let wanted = (trip * 3 / 2).min(REACH).as_nanos() / gap.as_nanos().max(1) + 1;
+        usize::try_from(wanted).unwrap_or(WINDOW.1).clamp(WINDOW.0, WINDOW.1)
     }
 
     /// A letter that was begun at `begun` is answered `now`.
@@ -33,6 +37,8 @@ impl Pace {
         let since = self.last.map_or(begun, |last| last.max(begun));
         let latest = now.saturating_duration_since(since);
         self.gap = Some(self.gap.map_or(latest, |gap| (gap * 3 + latest) / 4));
+        let trip = now.saturating_duration_since(begun);
+        self.trip = Some(self.trip.map_or(trip, |shortest| shortest.min(trip)));
         self.last = Some(now);
     }
 }
@@ -57,12 +63,12 @@ mod tests {
     }
 
     #[test]
-    fn the_window_opens_over_a_long_way_and_stays_small_before_a_slow_relay() {
-        let ms = Duration::from_millis;
+    fn the_window_opens_over_a_long_way_and_stays_small_otherwise() {
+        let (ms, us) = (Duration::from_millis, Duration::from_micros);
         assert_eq!(Pace::default().window(), WINDOW.0);
-        assert_eq!(window(ms(50), ms(0), 4), WINDOW.1, "round trips are hidden soon");
-        assert_eq!(window(Duration::from_micros(20), Duration::from_micros(30), 2), WINDOW.1);
+        assert_eq!(window(ms(50), us(100), 8), WINDOW.1, "round trips are hidden soon");
+        assert!((2..=4).contains(&window(us(20), us(30), 20)), "nothing to hide next door");
         assert_eq!(window(ms(1), ms(500), 8), WINDOW.0, "nothing is won by sending more to a relay that is slow itself");
-        assert!((4..=10).contains(&window(ms(5), ms(40), 8)));
+        assert!((2..=4).contains(&window(ms(5), ms(40), 8)));
     }
 }

@@ -1,0 +1,221 @@
+//! A session cut at every byte, in both directions, and every reply dropped, doubled or garbled: what is reported must be what is true.
+//!
+//! The truth is taken from what passed the go-between and from what the sink kept, never from the client.
+
+use crate::{
+    proxy::{Passed, Tamper, Ways, between},
+    sessions::{Batch, load, plan, run, short},
+};
+use futures_util::{StreamExt as _, stream};
+use std::{collections::HashMap, time::Duration};
+use tidings_core::outbox::Outcome;
+use tidings_delivery::{
+    courier::SessionEnd,
+    plan::{Limits, Reports, SmtpPlan, Timeouts},
+    smtp::SmtpCourier,
+};
+use tidings_sink::{Extensions, Fault, Sink, SinkOptions, Stage, What, When};
+
+const LETTERS: i64 = 3;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Steps,
+    Ahead,
+    Chunks,
+}
+
+const WAYS: [Way; 3] = [Way::Steps, Way::Ahead, Way::Chunks];
+
+/// Letters of which the relay refuses some: `Some` of these.
+#[derive(Debug, Clone, Copy)]
+struct Refusals {
+    recipient: Option<i64>,
+    content: Option<i64>,
+}
+
+const NONE: Refusals = Refusals { recipient: None, content: None };
+const SOME: Refusals = Refusals { recipient: Some(2), content: Some(3) };
+
+fn sink(way: Way, refusals: Refusals) -> Sink {
+    let extensions =
+        Extensions { pipelining: way != Way::Steps, chunking: way == Way::Chunks, enhanced_status_codes: true, ..Extensions::NONE };
+    let sink =
+        Sink::listen("127.0.0.1:0".parse().unwrap(), SinkOptions { host: "s".into(), extensions, ..SinkOptions::default() }).unwrap();
+    for (stage, number, reply) in [(Stage::Rcpt, refusals.recipient, "550 5.1.1 no"), (Stage::Content, refusals.content, "554 5.7.1 no")] {
+        if let Some(number) = number {
+            sink.add_fault(Fault::new(stage, When::ToAddressContains(format!("r{number}@")), What::reply(reply)));
+        }
+    }
+    sink
+}
+
+/// What one session through a go-between came to.
+struct Told {
+    outcomes: HashMap<i64, Outcome>,
+    end: SessionEnd,
+    passed: Passed,
+    sink: Sink,
+    way: Way,
+    refusals: Refusals,
+    ways: Ways,
+}
+
+async fn session(way: Way, refusals: Refusals, ways: Ways, patience: Duration) -> Told {
+    let sink = sink(way, refusals);
+    let (addr, passing) = between(sink.addr(), ways.clone()).await;
+    let mut batch = Batch::of((1..=LETTERS).map(|n| load(n, &format!("r{n}@e.org"), &format!(".\r\nend {n}"))));
+    let timeouts = Timeouts { connect: Duration::from_secs(5), command: patience, final_dot: patience };
+    let plan = SmtpPlan { reports: Reports::Unasked, helo: "h".to_owned(), ..plan(addr) };
+    let end = run(&SmtpCourier::new(plan, Limits::default(), timeouts), &mut batch).await;
+    let passed = tokio::time::timeout(Duration::from_secs(10), passing).await.expect("the session is over").unwrap();
+    Told { outcomes: batch.outcomes.into_iter().collect(), end, passed, sink, way, refusals, ways }
+}
+
+impl Told {
+    fn describe(&self, number: i64) -> String {
+        let (up, down) = (String::from_utf8_lossy(&self.passed.up), String::from_utf8_lossy(&self.passed.down));
+        let outcome = self.outcomes.get(&number);
+        format!("letter {number}: {outcome:?}, {:?} {:?} {:?}\n{:?}\nup: {up}\ndown: {down}", self.way, self.refusals, self.ways, self.end)
+    }
+
+    fn short(&self, number: i64) -> String {
+        self.outcomes.get(&number).map_or_else(|| "untouched".to_owned(), short)
+    }
+
+    fn was_kept(&self, number: i64) -> bool {
+        !self.sink.letters_to(&format!("r{number}@e.org")).is_empty()
+    }
+
+    /// Whether the whole content left the client.
+    fn left_whole(&self, number: i64) -> bool {
+        let end = match self.way {
+            Way::Chunks => format!("end {number}\r\n"),
+            Way::Steps | Way::Ahead => format!("end {number}\r\n.\r\n"),
+        };
+        self.passed.up.windows(end.len()).any(|part| part == end.as_bytes())
+    }
+
+    /// The whole reply lines that reached the client.
+    fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8_lossy(&self.passed.down).into_owned();
+        text.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(|line| line.trim_end().to_owned()).collect()
+    }
+
+    /// Whether the client heard that this letter was taken: which number it has in the sink is known from the sink.
+    fn was_confirmed(&self, number: i64) -> bool {
+        let place = self.sink.letters().iter().position(|letter| letter.to == [format!("r{number}@e.org")]);
+        place.is_some_and(|place| self.lines().iter().any(|line| line.contains(&format!("kept as {},", place + 1))))
+    }
+
+    /// Nothing is claimed that is not so, whatever the relay said.
+    fn check_safe(&self) {
+        for number in 1..=LETTERS {
+            let outcome = self.short(number);
+            match outcome.as_str() {
+                "sent" => assert!(self.was_kept(number), "sent and not kept: {}", self.describe(number)),
+                "unknown" => assert!(self.left_whole(number), "in doubt though not sent: {}", self.describe(number)),
+                _ => assert!(!self.was_kept(number), "kept, and nobody knows: {}", self.describe(number)),
+            }
+        }
+        assert!(self.sink.duplicates().is_empty());
+    }
+
+    /// What is reported is all that can be known, when the relay's words came through as far as they came.
+    fn check_exact(&self) {
+        self.check_safe();
+        for number in 1..=LETTERS {
+            let (outcome, describe) = (self.short(number), || self.describe(number));
+            assert_eq!(outcome == "sent", self.was_confirmed(number), "sent is what the relay confirmed: {}", describe());
+            if let Some(Outcome::Sent { reply }) = self.outcomes.get(&number) {
+                let place = self.sink.letters().iter().position(|letter| letter.to == [format!("r{number}@e.org")]).unwrap() + 1;
+                assert!(reply.contains(&format!("kept as {place},")), "the answer to another letter: {}", describe());
+            }
+            if matches!(outcome.as_str(), "returned" | "untouched") {
+                assert!(!self.left_whole(number), "left whole and taken back: {}", describe());
+            }
+            if outcome == "permanent rcpt" {
+                assert_eq!(Some(number), self.refusals.recipient, "{}", describe());
+            } else if outcome == "permanent content" {
+                assert_eq!(Some(number), self.refusals.content, "{}", describe());
+            } else {
+                assert!(!outcome.contains("permanent") && !outcome.contains("transient"), "{}", describe());
+            }
+        }
+        if let SessionEnd::Trouble(trouble) = &self.end {
+            assert!(!trouble.what.contains("no answer within"), "a cut is noticed at once: {}", self.describe(1));
+        }
+    }
+}
+
+/// Runs sessions, a few at a time.
+async fn each<T>(cases: impl IntoIterator<Item = (Way, Refusals, Ways)>, patience: Duration, check: impl Fn(&Told) -> T) -> usize {
+    let sessions = cases.into_iter().map(|(way, refusals, ways)| session(way, refusals, ways, patience));
+    stream::iter(sessions).buffer_unordered(16).map(|told| _ = check(&told)).count().await
+}
+
+const LONG: Duration = Duration::from_secs(10);
+
+#[tokio::test]
+async fn a_session_that_is_not_cut_ends_as_it_should() {
+    for way in WAYS {
+        let told = session(way, NONE, Ways::default(), LONG).await;
+        told.check_exact();
+        assert_eq!((1..=LETTERS).map(|n| told.short(n)).collect::<Vec<_>>(), ["sent"; 3], "{way:?}");
+        let told = session(way, SOME, Ways::default(), LONG).await;
+        told.check_exact();
+        let short: Vec<_> = (1..=LETTERS).map(|n| told.short(n)).collect();
+        assert_eq!(short, ["sent", "permanent rcpt", "permanent content"], "{way:?}");
+        assert_eq!(told.sink.letters().iter().filter(|letter| letter.chunked).count(), if way == Way::Chunks { 1 } else { 0 });
+    }
+}
+
+async fn cut_everywhere(up: bool) {
+    let mut cases = Vec::new();
+    for way in WAYS {
+        for refusals in [NONE, SOME] {
+            let whole = session(way, refusals, Ways::default(), LONG).await.passed;
+            let length = if up { whole.up.len() } else { whole.down.len() };
+            let ways = |at| if up { Ways { up: Some(at), ..Ways::default() } } else { Ways { down: Some(at), ..Ways::default() } };
+            cases.extend((0..length).map(|at| (way, refusals, ways(at))));
+        }
+    }
+    let count = cases.len();
+    assert!(count > 1200, "{count}");
+    assert_eq!(each(cases, LONG, Told::check_exact).await, count);
+}
+
+#[tokio::test]
+async fn a_cut_at_every_byte_that_the_relay_says_is_reported_exactly() {
+    cut_everywhere(false).await;
+}
+
+#[tokio::test]
+async fn a_cut_at_every_byte_that_the_client_says_is_reported_exactly() {
+    cut_everywhere(true).await;
+}
+
+#[tokio::test]
+async fn no_reply_too_many_too_few_or_garbled_makes_a_false_report() {
+    let mut cases = Vec::new();
+    for way in WAYS {
+        for refusals in [NONE, SOME] {
+            let lines = session(way, refusals, Ways::default(), LONG).await.lines().len();
+            for line in 0..lines {
+                let tampers = [
+                    Tamper::Drop(line),
+                    Tamper::Before(line, "250 2.0.0 surplus"),
+                    Tamper::Before(line, "250 surplus"),
+                    Tamper::Replace(line, "thank you"),
+                    Tamper::Replace(line, "399 hm"),
+                    Tamper::Replace(line, "250-unfinished"),
+                ];
+                cases.extend(tampers.map(|tamper| (way, refusals, Ways { tamper: Some(tamper), ..Ways::default() })));
+            }
+        }
+    }
+    let count = cases.len();
+    assert!(count > 500, "{count}");
+    // A reply that is missing is noticed by waiting for it.
+    assert_eq!(each(cases, Duration::from_millis(400), Told::check_safe).await, count);
+}
