@@ -16,8 +16,6 @@ use tidings_delivery::{
 };
 use tidings_sink::{Extensions, Fault, Sink, SinkOptions, Stage, What, When};
 
-const LETTERS: i64 = 3;
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     Steps,
@@ -27,15 +25,20 @@ enum Way {
 
 const WAYS: [Way; 3] = [Way::Steps, Way::Ahead, Way::Chunks];
 
-/// Letters of which the relay refuses some: `Some` of these.
+/// Letters, of which the relay refuses some.
 #[derive(Debug, Clone, Copy)]
 struct Refusals {
     recipient: Option<i64>,
     content: Option<i64>,
+    /// How many letters there are in all.
+    of: i64,
 }
 
-const NONE: Refusals = Refusals { recipient: None, content: None };
-const SOME: Refusals = Refusals { recipient: Some(2), content: Some(3) };
+const NONE: Refusals = Refusals { recipient: None, content: None, of: 3 };
+const SOME: Refusals = Refusals { recipient: Some(2), content: Some(3), of: 3 };
+/// With a letter behind the refused ones.
+const MORE: Refusals = Refusals { of: 4, ..SOME };
+const LAST: Refusals = Refusals { recipient: Some(3), content: Some(2), of: 3 };
 
 fn sink(way: Way, refusals: Refusals) -> Sink {
     let extensions =
@@ -64,7 +67,7 @@ struct Told {
 async fn session(way: Way, refusals: Refusals, ways: Ways, patience: Duration) -> Told {
     let sink = sink(way, refusals);
     let (addr, passing) = between(sink.addr(), ways.clone()).await;
-    let mut batch = Batch::of((1..=LETTERS).map(|n| load(n, &format!("r{n}@e.org"), &format!(".\r\nend {n}"))));
+    let mut batch = Batch::of((1..=refusals.of).map(|n| load(n, &format!("r{n}@e.org"), &format!(".\r\nend {n}"))));
     let timeouts = Timeouts { connect: Duration::from_secs(5), command: patience, final_dot: patience };
     let plan = SmtpPlan { reports: Reports::Unasked, helo: "h".to_owned(), ..plan(addr) };
     let end = run(&SmtpCourier::new(plan, Limits::default(), timeouts), &mut batch).await;
@@ -110,7 +113,7 @@ impl Told {
 
     /// Nothing is claimed that is not so, whatever the relay said.
     fn check_safe(&self) {
-        for number in 1..=LETTERS {
+        for number in 1..=self.refusals.of {
             let outcome = self.short(number);
             match outcome.as_str() {
                 "sent" => assert!(self.was_kept(number), "sent and not kept: {}", self.describe(number)),
@@ -124,7 +127,7 @@ impl Told {
     /// What is reported is all that can be known, when the relay's words came through as far as they came.
     fn check_exact(&self) {
         self.check_safe();
-        for number in 1..=LETTERS {
+        for number in 1..=self.refusals.of {
             let (outcome, describe) = (self.short(number), || self.describe(number));
             assert_eq!(outcome == "sent", self.was_confirmed(number), "sent is what the relay confirmed: {}", describe());
             if let Some(Outcome::Sent { reply }) = self.outcomes.get(&number) {
@@ -161,12 +164,12 @@ async fn a_session_that_is_not_cut_ends_as_it_should() {
     for way in WAYS {
         let told = session(way, NONE, Ways::default(), LONG).await;
         told.check_exact();
-        assert_eq!((1..=LETTERS).map(|n| told.short(n)).collect::<Vec<_>>(), ["sent"; 3], "{way:?}");
+        assert_eq!((1..=told.refusals.of).map(|n| told.short(n)).collect::<Vec<_>>(), ["sent"; 3], "{way:?}");
         let told = session(way, SOME, Ways::default(), LONG).await;
         told.check_exact();
-        let short: Vec<_> = (1..=LETTERS).map(|n| told.short(n)).collect();
+        let short: Vec<_> = (1..=told.refusals.of).map(|n| told.short(n)).collect();
         assert_eq!(short, ["sent", "permanent rcpt", "permanent content"], "{way:?}");
-        assert_eq!(told.sink.letters().iter().filter(|letter| letter.chunked).count(), if way == Way::Chunks { 1 } else { 0 });
+        assert_eq!(told.sink.letters().iter().filter(|letter| letter.chunked).count(), usize::from(way == Way::Chunks));
     }
 }
 
@@ -199,7 +202,7 @@ async fn a_cut_at_every_byte_that_the_client_says_is_reported_exactly() {
 async fn no_reply_too_many_too_few_or_garbled_makes_a_false_report() {
     let mut cases = Vec::new();
     for way in WAYS {
-        for refusals in [NONE, SOME] {
+        for refusals in [NONE, MORE, LAST] {
             let lines = session(way, refusals, Ways::default(), LONG).await.lines().len();
             for line in 0..lines {
                 let tampers = [
@@ -208,7 +211,7 @@ async fn no_reply_too_many_too_few_or_garbled_makes_a_false_report() {
                     Tamper::Before(line, "250 surplus"),
                     Tamper::Replace(line, "thank you"),
                     Tamper::Replace(line, "399 hm"),
-                    Tamper::Replace(line, "250-unfinished"),
+                    Tamper::Replace(line, "554-unfinished"),
                 ];
                 cases.extend(tampers.map(|tamper| (way, refusals, Ways { tamper: Some(tamper), ..Ways::default() })));
             }

@@ -12,6 +12,9 @@ use crate::courier::{RelayTrouble, SessionEnd, Source, TroubleKind};
 use tidings_core::outbox::{Outcome, Stage};
 use tokio::time::Instant;
 
+/// What only MAIL is answered with.
+const SENDER_OK: Enhanced = Enhanced(2, 1, 0);
+
 impl Session<'_> {
     /// The next reply, checked against what is owed.
     pub(super) async fn answer(&mut self) -> Result<(Owed, Reply), Broken> {
@@ -112,7 +115,7 @@ impl Session<'_> {
         if reply.class() != 2 {
             return Err(Broken::breach(Stage::Mail, format!("RSET was refused: {}", reply.line())));
         }
-        if self.unconfirmed.is_some() && reply.enhanced == Some(Enhanced(2, 1, 0)) {
+        if self.unconfirmed.is_some() && reply.enhanced == Some(SENDER_OK) {
             return Err(Broken::breach(Stage::Mail, format!("an answer to MAIL where one to RSET is due: {}", reply.line())));
         }
         self.confirm(source);
@@ -230,6 +233,9 @@ impl Session<'_> {
         if chunked && matches!(reply.enhanced, Some(Enhanced(_, 1, _))) {
             self.courier.mistrust_chunks();
             return breach("an answer about an address where one about the letter is due", reply);
+        }
+        if !self.owed.is_empty() && reply.enhanced == Some(SENDER_OK) {
+            return breach("an answer to MAIL where one to the letter before is due", reply);
         }
         match self.wire.peek() {
             // Two answers to one content, and they do not say the same.

@@ -226,9 +226,14 @@ impl<'a> Session<'a> {
         match self.way {
             Way::Steps if rset => {}
             Way::Steps => self.ask(Ask::Mail),
-            Way::Ahead => [Ask::Mail, Ask::Rcpt, Ask::Data].into_iter().for_each(|ask| self.ask(ask)),
+            Way::Ahead => {
+                self.ask(Ask::Mail);
+                self.ask(Ask::Rcpt);
+                self.ask(Ask::Data);
+            }
             Way::Chunks => {
-                [Ask::Mail, Ask::Rcpt].into_iter().for_each(|ask| self.ask(ask));
+                self.ask(Ask::Mail);
+                self.ask(Ask::Rcpt);
                 if self.courier.chunks_are_proven() {
                     self.send_content();
                 }
