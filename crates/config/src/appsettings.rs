@@ -285,7 +285,20 @@ impl<'a> Mail<'a> {
 
     fn pickup(&self, table: &Table<'_>, directory: &Found) -> Option<Courier> {
         for (name, at) in table.written() {
-            if matches!(name, "ca_file" | "client_cert_file" | "client_key_file" | "tls_min" | "timeouts" | "auth" | "preset" | "replies" | "pipelining" | "chunking" | "dsn") {
+            if matches!(
+                name,
+                "ca_file"
+                    | "client_cert_file"
+                    | "client_key_file"
+                    | "tls_min"
+                    | "timeouts"
+                    | "auth"
+                    | "preset"
+                    | "replies"
+                    | "pipelining"
+                    | "chunking"
+                    | "dsn"
+            ) {
                 self.loading.problem(at, table.key(name), "belongs to relays that speak SMTP; `appsettings` names a pickup directory");
             }
         }

@@ -26,4 +26,7 @@ pub use sections::{
     Alerts, Auth, ClientIdentity, ClientKey, ClientProof, Courier, Credential, Database, EnhancedRange, Grant, KeyAlgorithm, Letters,
     Limits, Log, LogFormat, LogLevel, Logo, Mechanism, OAuth2, Organisation, Pickup, Relay, ReplyMeaning, ReplyRule, Safety, Server,
     ServerTls, Settings, Smtp, Timeouts, Tls, TlsMode, TlsVersion, Webhook,
+    Auth, ClientIdentity, ClientKey, ClientProof, Courier, Credential, Database, Dsn, EnhancedRange, Extensions, Grant, KeyAlgorithm,
+    Letters, Limits, Log, LogFormat, LogLevel, Logo, Mechanism, OAuth2, Organisation, Pickup, Relay, ReplyMeaning, ReplyRule, Safety,
+    Server, ServerTls, Settings, Smtp, Timeouts, Tls, TlsMode, TlsVersion,
 };
