@@ -339,3 +339,39 @@ fn a_refused_recipient_fails_alone_with_the_relays_words() {
     assert!(house.command(&["outbox", "retry", id]).status.success());
     house.until("the second refusal", || (house.show(id)["attempts"] == 2 && house.show(id)["state"] == "failed").then_some(()));
 }
+
+/// Postfix offers CHUNKING and PIPELINING: many letters in one session, some of them refused, several on the way at once.
+#[test]
+fn letters_in_chunks_reach_postfix_whole_and_its_refusals_touch_their_own() {
+    let gone = |n: u8| format!("{{ gone{n}@example.org = 550 5.1.1 No such user here }}");
+    let refusal = format!(
+        "smtpd_recipient_restrictions = check_recipient_access inline:{{{}, {}, {}}}, permit_mynetworks, reject",
+        gone(1),
+        gone(2),
+        gone(3)
+    );
+    let postfix = Postfix::builder().setting(&refusal).start();
+    let house = House::start(|config| {
+        config.relay_key("port", &postfix.plain_port().to_string());
+        config.relay_key("limits", "{ sessions = 1 }");
+        config.more("[[rule]]\nname = \"owners\"\non = [\"object.deleted\"]\nto = [\"owners\"]\n");
+    });
+    let mut owners: Vec<_> = (0..60).map(|n| person(&format!("reader{n}@example.org"), "en")).collect();
+    for (n, place) in [(1, 7), (2, 8), (3, 30)] {
+        owners.insert(place, person(&format!("gone{n}@example.org"), "en"));
+    }
+    let object = json!({"type": "group", "id": "g7", "name": "Payroll", "owners": owners});
+    house.accept(&[event("many", "object.deleted", json!({"object": object}))]);
+    house.until_quiet();
+    let letters = postfix.wait_for_letters(60, PATIENCE);
+    let readers = readers(&letters);
+    assert!(readers.len() == 60 && readers.values().all(|times| *times == 1), "{readers:?}");
+    judged(&letters);
+    let sent = house.outbox(&["--state", "sent"]);
+    assert!(sent.len() == 60 && sent.iter().all(|item| item["maybe_duplicate"] == false), "{sent:?}");
+    let failed = house.outbox(&["--state", "failed"]);
+    assert!(failed.len() == 3 && failed.iter().all(|item| text(item, "to").starts_with("gone")), "{failed:?}");
+    let log = postfix.log();
+    assert!(log.contains(" bdat="), "nothing went by BDAT: {log}");
+    assert!(!log.contains("improper command pipelining") && !log.contains("too many errors"), "{log}");
+}

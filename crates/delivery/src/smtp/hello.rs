@@ -5,7 +5,7 @@ use super::{
     dialogue::{Recorder, Speaker},
     ehlo::Offer,
     reply::Reply,
-    tls::Encryption,
+    tls::{self, Encryption},
     wire::{Lost, Stream, Wire},
 };
 use crate::{
@@ -24,8 +24,12 @@ const STAGES: u32 = 5;
 
 /// A loss at a step where no letter is involved yet.
 fn lost(stage: Stage, lost: &Lost) -> RelayTrouble {
-    let kind = if matches!(lost, Lost::Malformed(_)) { TroubleKind::Protocol } else { TroubleKind::Unreachable };
-    RelayTrouble::new(kind, stage, lost.words())
+    let trouble = |kind| RelayTrouble::new(kind, stage, lost.words());
+    match lost {
+        Lost::Malformed(_) => trouble(TroubleKind::Protocol),
+        Lost::Alert(_) => trouble(TroubleKind::Tls).hint(tls::CLIENT_CERTIFICATE_HINT),
+        Lost::Closed(_) | Lost::Late(_) => trouble(TroubleKind::Unreachable),
+    }
 }
 
 impl SmtpCourier {

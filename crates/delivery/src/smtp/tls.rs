@@ -16,6 +16,9 @@ use tidings_core::outbox::Stage;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
+pub(super) const CLIENT_CERTIFICATE_HINT: &str =
+    "if the relay asks for a client certificate, set client_cert_file and client_key_file to one it trusts";
+
 /// What is needed to encrypt a session with one relay.
 #[derive(Clone)]
 pub(crate) struct Encryption {
@@ -112,8 +115,9 @@ fn explain(error: &io::Error, host: &str) -> RelayTrouble {
             trouble(format!("{host} offers no TLS version that is allowed here: {error}"))
                 .hint("the relay is too old, or tls_min is too high")
         }
-        rustls::Error::AlertReceived(alert) => trouble(format!("{host} refused the TLS handshake: {alert:?}"))
-            .hint("if the relay asks for a client certificate, set client_cert_file and client_key_file to one it trusts"),
+        rustls::Error::AlertReceived(alert) => {
+            trouble(format!("{host} refused the TLS handshake: {alert:?}")).hint(CLIENT_CERTIFICATE_HINT)
+        }
         other => trouble(format!("the TLS handshake with {host} failed: {other}")),
     }
 }

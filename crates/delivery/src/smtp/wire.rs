@@ -69,6 +69,8 @@ impl Stream {
 pub(crate) enum Lost {
     /// The relay closed or reset the connection.
     Closed(String),
+    /// The relay ended the encryption with this alert (RFC 8446 §6). With TLS 1.3 that is how a missing client certificate shows, after the handshake.
+    Alert(String),
     /// A deadline passed.
     Late(Duration),
     /// What came is no reply.
@@ -80,13 +82,17 @@ impl Lost {
     pub(crate) fn words(&self) -> String {
         match self {
             Self::Closed(why) => why.clone(),
+            Self::Alert(alert) => format!("the relay ended the encryption: {alert}"),
             Self::Late(limit) => format!("no answer within {} s", limit.as_secs_f64()),
             Self::Malformed(what) => format!("the relay does not keep to the protocol: {what}"),
         }
     }
 
     fn io(error: &io::Error) -> Self {
-        Self::Closed(format!("the connection broke: {error}"))
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(rustls::Error::AlertReceived(alert)) => Self::Alert(format!("{alert:?}")),
+            _ => Self::Closed(format!("the connection broke: {error}")),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod house;
 mod manners;
 mod proxy;
 mod refusals;
+mod reports;
 mod scripts;
 mod secure;
 mod sessions;

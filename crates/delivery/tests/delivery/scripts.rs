@@ -251,6 +251,54 @@ async fn a_relay_that_says_nothing_is_given_up_at_each_stage() {
     }
 }
 
+/// Says `script` once the client has spoken, then one byte of `drip` every few milliseconds, for ever.
+async fn dripping(script: &'static str, drip: &'static [u8]) -> SmtpPlan {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let plan = plan(listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = BufReader::new(stream);
+        for step in script.split('|') {
+            stream.write_all(step.as_bytes()).await.unwrap();
+            let mut line = String::new();
+            stream.read_line(&mut line).await.unwrap();
+        }
+        for byte in drip.iter().cycle() {
+            if stream.write_all(&[*byte]).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    plan
+}
+
+#[tokio::test]
+async fn a_relay_that_drips_is_given_up_at_the_end_of_the_stage() {
+    let timeouts = Timeouts { connect: Duration::from_secs(5), command: Duration::from_millis(200), final_dot: Duration::from_millis(200) };
+    for (script, drip, end) in [
+        ("", b"220-hello hello hello hello\r\n".as_slice(), "unreachable greeting"),
+        ("220 hello\r\n", b"250-relay relay relay\r\n", "unreachable ehlo"),
+        ("220 hello\r\n|250-relay\r\n250 PIPELINING\r\n", b"250-yes yes yes\r\n", "unreachable mail"),
+    ] {
+        let mut batch = Batch::letters(1);
+        let begun = std::time::Instant::now();
+        let ended = run_timed(dripping(script, drip).await, timeouts, &mut batch).await;
+        assert_eq!(short_end(&ended), end);
+        assert!(begun.elapsed() >= Duration::from_millis(200) && begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_speaks_without_end_is_cut_off() {
+    for script in [format!("S! 220-{}\nSTAY", "x".repeat(5000)), format!("{}STAY", "S: 220-more\n".repeat(200))] {
+        let (plan, _playing) = server(vec![script]).await;
+        let mut batch = Batch::letters(1);
+        let ended = run_timed(plan, short_timeouts(), &mut batch).await;
+        assert_eq!((short_end(&ended).as_str(), batch.loads.len()), ("protocol greeting", 1), "{ended:?}");
+    }
+}
+
 async fn run_timed(plan: SmtpPlan, timeouts: Timeouts, batch: &mut Batch) -> tidings_delivery::courier::SessionEnd {
     use tidings_delivery::courier::Courier as _;
     let courier = SmtpCourier::new(plan, Limits::default(), timeouts);

@@ -4,9 +4,9 @@ use crate::sessions::{Batch, deliver, plan, short_end};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::{
     ServerConfig,
-    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tidings_core::Clock;
 use tidings_delivery::{
     Secret,
@@ -34,6 +34,10 @@ impl Authority {
     fn server(&self, name: &str, until: i32) -> Arc<ServerConfig> {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_after = date_time_ymd(until, 12, 31);
+        self.server_with(params)
+    }
+
+    fn server_with(&self, params: CertificateParams) -> Arc<ServerConfig> {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
@@ -118,6 +122,98 @@ async fn the_name_that_the_certificate_carries_is_told() {
     let sink = sink(SinkOptions { tls: Some(ours.server("mail.example.org", 4000)), implicit_tls: true, ..SinkOptions::default() });
     let sentence = trouble(&deliver(secure(&sink, TlsMode::Implicit, &ours), &mut Batch::letters(1)).await);
     assert!(sentence.contains("mail.example.org"), "{sentence}");
+}
+
+/// A certificate that ends so many days from now, and its server.
+fn ending_in(authority: &Authority, days: i64) -> (Arc<ServerConfig>, String) {
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let until = std::time::SystemTime::now() + Duration::from_secs(u64::try_from(days).unwrap() * 86_400 + 3600);
+    params.not_after = until.into();
+    let day = tidings_core::Timestamp::try_from(until).unwrap().strftime("%Y-%m-%d").to_string();
+    (authority.server_with(params), day)
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_soon_is_named_in_the_dialogue_with_its_day() {
+    let authority = authority();
+    for (days, warned) in [(3, true), (13, true), (15, false), (90, false)] {
+        let (tls, day) = ending_in(&authority, days);
+        let sink = sink(SinkOptions { tls: Some(tls), ..SinkOptions::default() });
+        let relay = RelayPlan::new("main", Way::Smtp(secure(&sink, TlsMode::StartTls, &authority)));
+        let clock: Arc<dyn Clock> = Arc::new(crate::house::WallClock);
+        let dialogue = probe(&relay, &clock).await.expect("a good certificate").to_string();
+        let warning = dialogue.lines().find(|line| line.starts_with("* warning: "));
+        assert_eq!(warning.is_some(), warned, "{days} days: {dialogue}");
+        if let Some(warning) = warning {
+            assert!(warning.contains(&format!("ends on {day}")) && warning.contains(&format!("in {days} days")), "{warning}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_refused_certificate_is_shown_with_subject_issuer_and_dates() {
+    let (ours, theirs) = (authority(), authority());
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "mx\u{7}.example.org");
+    let sink = sink(SinkOptions { tls: Some(theirs.server_with(params)), implicit_tls: true, ..SinkOptions::default() });
+    let sentence = trouble(&deliver(secure(&sink, TlsMode::Implicit, &ours), &mut Batch::letters(1)).await);
+    assert!(
+        sentence.contains("subject CN=mx?.example.org; issuer ") && sentence.contains("valid from ") && sentence.contains(" to 4096-01-01"),
+        "{sentence}"
+    );
+}
+
+/// The sink of a relay that lets nobody in without a certificate of `clients`.
+fn demanding(authority: &Authority, clients: &Authority) -> Sink {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(rustls::pki_types::CertificateDer::from_pem_slice(&clients.pem).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap();
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &authority.issuer).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = builder.with_client_cert_verifier(verifier).with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    sink(SinkOptions { tls: Some(Arc::new(config)), ..SinkOptions::default() })
+}
+
+#[tokio::test]
+async fn our_own_certificate_is_shown_to_who_asks_for_it() {
+    let (authority, clients, others) = (authority(), authority(), authority());
+    let sink = demanding(&authority, &clients);
+    let identity = |issuer: &Authority| {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["tidings.example.org".to_owned()]).unwrap().signed_by(&key, &issuer.issuer).unwrap();
+        Some((certificate.pem().into_bytes(), Secret::new(key.serialize_pem())))
+    };
+    let plan = |client_identity| SmtpPlan { client_identity, ..secure(&sink, TlsMode::StartTls, &authority) };
+    for (client_identity, wanted) in [(identity(&clients), true), (None, false), (identity(&others), false)] {
+        let mut batch = Batch::letters(2);
+        let end = deliver(plan(client_identity), &mut batch).await;
+        assert_eq!(end == SessionEnd::Done, wanted, "{end:?}");
+        if !wanted {
+            assert_eq!((trouble(&end).contains("client_cert_file"), batch.loads.len()), (true, 2), "{end:?}");
+        }
+    }
+    assert!(sink.count() == 2 && sink.letters().iter().all(|letter| letter.client_certificate));
+}
+
+#[tokio::test]
+async fn a_relay_below_the_lowest_version_is_not_spoken_to() {
+    let authority = authority();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().signed_by(&key, &authority.issuer).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+    let old = builder.with_protocol_versions(&[&rustls::version::TLS12]).unwrap().with_no_client_auth();
+    let old = old.with_single_cert(vec![certificate.der().clone()], key).unwrap();
+    let sink = sink(SinkOptions { tls: Some(Arc::new(old)), ..SinkOptions::default() });
+    let mut batch = Batch::letters(1);
+    let plan = secure(&sink, TlsMode::StartTls, &authority);
+    let end = deliver(SmtpPlan { tls_min: TlsMin::V1_3, ..plan.clone() }, &mut batch).await;
+    assert!(trouble(&end).contains("tls_min") && batch.loads.len() == 1, "{end:?}");
+    assert_eq!(deliver(plan, &mut batch).await, SessionEnd::Done);
 }
 
 #[tokio::test]

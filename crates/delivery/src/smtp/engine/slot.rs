@@ -82,7 +82,7 @@ impl From<RelayTrouble> for Broken {
 impl Broken {
     pub(super) fn lost(stage: Stage, lost: &Lost) -> Self {
         let kind = if matches!(lost, Lost::Malformed(_)) { TroubleKind::Protocol } else { TroubleKind::Unreachable };
-        Self { trouble: RelayTrouble::new(kind, stage, lost.words()), closed: matches!(lost, Lost::Closed(_)) }
+        Self { trouble: RelayTrouble::new(kind, stage, lost.words()), closed: matches!(lost, Lost::Closed(_) | Lost::Alert(_)) }
     }
 
     /// The relay does not keep to the protocol.
