@@ -445,7 +445,7 @@ fn dsn(loading: &Loading<'_>, table: &Table<'_>) -> Dsn {
     let words = table.texts("dsn");
     for (at, word) in &words {
         if !REPORTS.contains(word) {
-            let hint = did_you_mean(word, REPORTS.into_iter());
+            let hint = did_you_mean(word, REPORTS);
             let allowed = REPORTS.map(|word| format!("\"{word}\"")).join(", ");
             loading.problem(*at, table.key("dsn"), format!("`{}` is not one of {allowed}{hint}", shown(word)));
         } else if *word == "never" && words.len() > 1 {
