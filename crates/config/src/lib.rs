@@ -23,10 +23,7 @@ pub use problem::{Problem, Problems};
 pub use reference::{reference, sample};
 pub use secret::Secret;
 pub use sections::{
-    Alerts, Auth, ClientIdentity, ClientKey, ClientProof, Courier, Credential, Database, EnhancedRange, Grant, KeyAlgorithm, Letters,
-    Limits, Log, LogFormat, LogLevel, Logo, Mechanism, OAuth2, Organisation, Pickup, Relay, ReplyMeaning, ReplyRule, Safety, Server,
-    ServerTls, Settings, Smtp, Timeouts, Tls, TlsMode, TlsVersion, Webhook,
-    Auth, ClientIdentity, ClientKey, ClientProof, Courier, Credential, Database, Dsn, EnhancedRange, Extensions, Grant, KeyAlgorithm,
-    Letters, Limits, Log, LogFormat, LogLevel, Logo, Mechanism, OAuth2, Organisation, Pickup, Relay, ReplyMeaning, ReplyRule, Safety,
-    Server, ServerTls, Settings, Smtp, Timeouts, Tls, TlsMode, TlsVersion,
+    Alerts, Auth, ClientIdentity, ClientKey, ClientProof, Courier, Credential, Database, Dsn, EnhancedRange, Extensions, Grant,
+    KeyAlgorithm, Letters, Limits, Log, LogFormat, LogLevel, Logo, Mechanism, OAuth2, Organisation, Pickup, Relay, ReplyMeaning, ReplyRule,
+    Safety, Server, ServerTls, Settings, Smtp, Timeouts, Tls, TlsMode, TlsVersion, Webhook,
 };

@@ -3,9 +3,9 @@
 #![allow(clippy::disallowed_methods, reason = "tests run by the machine's clock and talk to their child processes by the environment")]
 #![allow(clippy::unwrap_used, reason = "a test that meets what cannot be must fail")]
 
-mod failover;
 mod chunks;
 mod cuts;
+mod failover;
 mod faulty;
 mod flow;
 mod folders;
