@@ -28,10 +28,11 @@ impl RelayDesk {
                 continue;
             }
             let Some(wish) = queue.wish(&by_lane, self.batch, allowed) else { continue };
-            match self.within_limits(wish).await {
-                Some(wish) => self.claim_from(index, wish).await,
+            if let Some(wish) = self.within_limits(wish).await {
+                self.claim_from(index, wish).await;
+            } else {
                 // Asked again at the next poll, or when something new is heard.
-                None => (self.held_back, self.queues[index].pending) = (true, LaneSet::NONE),
+                (self.held_back, self.queues[index].pending) = (true, LaneSet::NONE);
             }
         }
         self.watch_shelves();
