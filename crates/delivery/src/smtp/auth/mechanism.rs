@@ -58,6 +58,12 @@ impl Objection {
         Self { kind: TroubleKind::Configuration, what: what.into(), hint: Some(hint) }
     }
 
+    /// The relay breaks the exchange off in the mechanism's own words.
+    pub(super) fn not_let_in(what: impl Into<String>) -> Self {
+        let hint = "check user name and password, or choose another auth.mechanism: the relay may not know this kind of channel binding";
+        Self { kind: TroubleKind::Auth, what: what.into(), hint: Some(hint) }
+    }
+
     pub(super) fn into_trouble(self) -> RelayTrouble {
         let trouble = RelayTrouble::new(self.kind, Stage::Auth, self.what);
         match self.hint {

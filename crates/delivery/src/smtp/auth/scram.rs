@@ -190,13 +190,6 @@ impl<'a> Scram<'a> {
     }
 
     fn check(&mut self, key: &hmac::Key, message: &str, challenge: &str) -> Result<Zeroizing<Vec<u8>>, Objection> {
-        if let Some(error) = challenge.strip_prefix("e=") {
-            let error: String = error.chars().take(100).map(|c| if c.is_control() { '?' } else { c }).collect();
-            return Err(Objection::refused(
-                format!("the relay broke the sign-in off: {error}"),
-                "check user name and password, or choose another auth.mechanism",
-            ));
-        }
         let told = challenge.strip_prefix("v=").and_then(|rest| STANDARD.decode(rest.split(',').next().unwrap_or_default()).ok());
         let told = told.ok_or_else(|| Objection::nonsense("no SCRAM proof of its own"))?;
         if hmac::verify(key, message.as_bytes(), &told).is_err() {
@@ -219,6 +212,11 @@ impl Mechanism for Scram<'_> {
 
     async fn answer(&mut self, challenge: &[u8]) -> Result<Zeroizing<Vec<u8>>, Objection> {
         let challenge = std::str::from_utf8(challenge).map_err(|_| Objection::nonsense("a SCRAM message that is not UTF-8"))?;
+        // RFC 5802 §7: some relays break off already where their first message is due.
+        if let Some(error) = challenge.strip_prefix("e=") {
+            let error: String = error.chars().take(100).map(|c| if c.is_control() { '?' } else { c }).collect();
+            return Err(Objection::not_let_in(format!("the relay broke the sign-in off: {error}")));
+        }
         match std::mem::replace(&mut self.step, Step::First) {
             Step::First => self.proof(challenge).await,
             Step::Proof(key, message) => self.check(&key, &message, challenge),
@@ -312,6 +310,18 @@ mod tests {
         let other = "r=somebody+else+s+nonce,s=QSXCR+Q6sek8bf92,i=4096";
         let objection = exchange(Hash::Sha1, "fyko", &password).answer(other.as_bytes()).await.unwrap_err().into_trouble();
         assert!(objection.what.contains("belongs to another sign-in"), "{objection}");
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_breaks_off_says_why() {
+        let password = Secret::new("pencil");
+        let mut scram = exchange(Hash::Sha1, "fyko+d2lbbFgONRv9qkxdawL", &password);
+        let early = scram.answer(b"e=unsupported-channel-binding-type").await.unwrap_err().into_trouble();
+        assert!(early.sentence().contains("unsupported-channel-binding-type (check user name and password, or"), "{}", early.sentence());
+        scram.answer(SERVER_FIRST_1.as_bytes()).await.unwrap();
+        let late = scram.answer(b"e=invalid-proof").await.unwrap_err().into_trouble();
+        assert_eq!((late.kind, late.what.as_str()), (crate::courier::TroubleKind::Auth, "the relay broke the sign-in off: invalid-proof"));
+        assert!(scram.finish().is_err());
     }
 
     #[tokio::test]
