@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::house::{Config, House, PATIENCE, events};
+use tidings_sink::{Extensions, SinkOptions};
+
+use crate::house::{Config, House, Mail, PATIENCE, events};
 use crate::look;
 
 /// What every relay of a street is told: one session, quick deadlines, and a second try after a second.
@@ -90,6 +92,19 @@ impl Street {
     pub(crate) fn items(&self) -> Vec<Value> {
         look::items(&self.house, "")
     }
+}
+
+/// A sink that takes content by DATA only.
+pub(crate) fn without_chunking() -> SinkOptions {
+    SinkOptions { extensions: Extensions { chunking: false, ..Extensions::ALL }, ..SinkOptions::default() }
+}
+
+/// A house that serves, with a sink of these options as its relay.
+pub(crate) fn house_with(options: SinkOptions, configure: impl FnOnce(&mut Config)) -> House {
+    let mut house = House::furnish_with(Mail::open_with(options), configure);
+    house.token = house.create_token("events:write,outbox:read,outbox:write");
+    house.serve();
+    house
 }
 
 fn lay_out(config: &mut Config, relays: &[(u16, String)]) {

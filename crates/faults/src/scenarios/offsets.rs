@@ -1,10 +1,12 @@
 //! A session cut at every byte of its dialogue, in both directions, between the real server and our sink.
 
 use serde_json::Value;
+use tidings_sink::SinkOptions;
 use tidings_testkit::proxy::{Mischief, Proxy};
 
+use crate::house::Mail;
 use crate::ledger::{End, of_sink, reckon};
-use crate::street::{BRISK, RECOVERY, Street};
+use crate::street::{BRISK, RECOVERY, Street, without_chunking};
 use crate::{Scale, Scenario, Tally};
 
 /// See `proves`.
@@ -15,21 +17,28 @@ pub(crate) const OFFSETS: Scenario = Scenario {
 };
 
 /// Cuts that run side by side, each on a relay of its own.
-const WIDTH: usize = 96;
+const WIDTH: usize = 120;
 
 /// Letters in a session: the second one's envelope rides behind the first one's content.
 const LETTERS: usize = 2;
 
 fn play(scale: Scale) -> Tally {
-    let sink = crate::house::Mail::open();
+    // Content by DATA, and by BDAT, where more letters may be on their way at once.
+    let by_data = cut_everywhere(scale, without_chunking());
+    by_data.and(&cut_everywhere(scale, SinkOptions::default()))
+}
+
+fn cut_everywhere(scale: Scale, options: SinkOptions) -> Tally {
+    let sink = Mail::open_with(options);
     let proxies: Vec<Proxy> = (0..WIDTH).map(|_| Proxy::to(sink.addr())).collect();
     let street = Street::open(&proxies.iter().map(Proxy::port).collect::<Vec<_>>(), BRISK);
 
-    // How long a dialogue is, and where in it the first letter's content ends.
+    // How long a dialogue is.
     street.post([0], LETTERS);
     street.until_quiet(RECOVERY);
     let whole = proxies[0].transcript();
-    assert!(whole.to_server.ends_with(b".\r\n") && whole.to_client.starts_with(b"220 "), "this is no dialogue: {whole:?}");
+    let letters = String::from_utf8_lossy(&whole.to_server).matches("Message-ID: ").count();
+    assert!(letters == LETTERS && whole.to_client.starts_with(b"220 "), "this is no dialogue: {whole:?}");
     let step = scale.of(7, 1);
     let to_client = (0..=whole.to_client.len()).step_by(step).map(Mischief::CutToClient);
     let cuts: Vec<Mischief> = to_client.chain((0..=whole.to_server.len()).step_by(step).map(Mischief::CutToServer)).collect();
@@ -54,11 +63,10 @@ fn play(scale: Scale) -> Tally {
     }
     let items = street.items();
     let tally = reckon(&items, street.accepted(), &of_sink(&sink.letters()), |_| End::Sent);
-    // A letter is in doubt only if its last byte may have left; of two letters in a session that is one, or none.
+    // A letter is in doubt only if its last byte may have left.
     let doubtful = items.iter().filter(|item: &&Value| item["maybe_duplicate"] == true).count();
-    assert!(doubtful <= cuts.len(), "{doubtful} letters are in doubt after {} cuts", cuts.len());
+    assert!(doubtful <= cuts.len() * LETTERS, "{doubtful} letters are in doubt after {} cuts", cuts.len());
     assert!(doubtful > 0, "no cut struck behind a final dot");
-    drop(street);
     tally
 }
 

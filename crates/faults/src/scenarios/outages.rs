@@ -11,7 +11,7 @@ use tidings_sink::{Fault, SinkOptions, Stage, What, When};
 use crate::house::{House, Mail, events};
 use crate::ledger::{End, Recovery, of_sink, probe_interval, reckon, recovery};
 use crate::look;
-use crate::street::{BRISK, RECOVERY, Street};
+use crate::street::{BRISK, RECOVERY, Street, house_with};
 use crate::{Scale, Scenario, Tally};
 
 /// See `proves`.
@@ -155,11 +155,9 @@ fn returns(scale: Scale) -> Tally {
 fn crowded(scale: Scale) -> Tally {
     const SEATS: usize = 2;
     let letters = scale.of(600, 6_000);
-    let mut house = House::furnish_with(Mail::open_with(SinkOptions { max_sessions: Some(SEATS), ..SinkOptions::default() }), |config| {
+    let house = house_with(SinkOptions { max_sessions: Some(SEATS), ..SinkOptions::default() }, |config| {
         config.relay_key("limits", "{ sessions = 8, messages_per_session = 20 }");
     });
-    house.token = house.create_token("events:write,outbox:read,outbox:write");
-    house.serve();
     // Letters take a moment, or two sessions are all that is ever wanted.
     house.sink.add_fault(Fault::new(Stage::Content, When::Always, What::Stall(Duration::from_millis(5))));
     post_all(&house, letters);

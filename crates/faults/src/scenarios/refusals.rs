@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tidings_sink::{Fault, Sink, SinkOptions, Stage, What, When};
 
-use crate::house::{House, Mail, events};
+use crate::house::{House, events};
 use crate::ledger::{End, of_sink, reckon, recovery};
 use crate::look;
-use crate::street::{BRISK, RECOVERY, Street};
+use crate::street::{BRISK, RECOVERY, Street, house_with, without_chunking};
 use crate::{Scale, Scenario, Tally};
 
 /// See `proves`.
@@ -123,9 +123,7 @@ fn seconds_to_wait(item: &Value) -> i64 {
 
 fn poison(scale: Scale) -> Tally {
     let count = scale.of(40, 400);
-    let house = House::start(|config| {
-        config.relay_key("limits", "{ sessions = 1 }");
-    });
+    let house = house_with(without_chunking(), |config| config.relay_key("limits", "{ sessions = 1 }"));
     house.sink.add_fault(Fault::new(Stage::Data, When::ToAddressContains("reader.0@".to_owned()), What::Hangup));
     house.accept(&letters(count));
     house.until("the poisonous letter to spend an attempt, and everybody else to have a letter", || {
@@ -148,11 +146,7 @@ fn sign_in(scale: Scale) -> Tally {
     let users = |password: &str| HashMap::from([("post".to_owned(), password.to_owned())]);
     let options = |password: &str| SinkOptions { users: users(password), require_auth: true, ..SinkOptions::default() };
     let auth = |password: &str| format!("{{ username = \"post\", password = \"{password}\", allow_cleartext = true }}");
-    let mut house = House::furnish_with(Mail::open_with(options("right")), |config| {
-        config.relay_key("auth", &auth("wrong"));
-    });
-    house.token = house.create_token("events:write,outbox:read,outbox:write");
-    house.serve();
+    let mut house = house_with(options("right"), |config| config.relay_key("auth", &auth("wrong")));
     for batch in letters(count).chunks(100) {
         house.accept(batch);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidings_sink::{Fault, Sink, SinkOptions, Stage, What, When};
 
 use crate::ledger::{End, of_sink, reckon};
-use crate::street::{BRISK, RECOVERY, Street, relay_of};
+use crate::street::{BRISK, RECOVERY, Street, relay_of, without_chunking};
 use crate::{Scale, Scenario, Tally};
 
 /// See `proves`.
@@ -47,7 +47,7 @@ fn play(scale: Scale) -> Tally {
     let turns = scale.of(vec![1, 2], vec![1, 2, 3]);
     let letters = scale.of(3, 6);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime can be made");
-    let mut faults = Vec::new();
+    let mut faults: Vec<(Fault, SinkOptions)> = Vec::new();
     for what in mischief() {
         for stage in STAGES {
             let turns = if matches!(stage, Stage::Connect | Stage::Ehlo) { &turns[..1] } else { &turns };
@@ -55,12 +55,16 @@ fn play(scale: Scale) -> Tally {
             if stage == Stage::Content && matches!(&what, What::Garbage(bytes) if bytes.starts_with(b"250 ")) {
                 continue;
             }
-            faults.extend(turns.iter().map(|turn| Fault::new(stage, When::Nth(*turn), what.clone())));
+            faults.extend(turns.iter().map(|turn| (Fault::new(stage, When::Nth(*turn), what.clone()), without_chunking())));
+            // The same where content goes by BDAT, several letters at a time.
+            if matches!(stage, Stage::Mail | Stage::Rcpt | Stage::Content) {
+                faults.push((Fault::new(stage, When::Nth(2), what.clone()), SinkOptions::default()));
+            }
         }
     }
     let sinks: Vec<Sink> = runtime.block_on(async {
-        let listen = |fault: &Fault| {
-            let sink = Sink::listen("127.0.0.1:0".parse().expect("an address"), SinkOptions::default()).expect("a loopback port is free");
+        let listen = |(fault, options): &(Fault, SinkOptions)| {
+            let sink = Sink::listen("127.0.0.1:0".parse().expect("an address"), options.clone()).expect("a loopback port is free");
             sink.add_fault(fault.clone());
             sink
         };
@@ -74,7 +78,7 @@ fn play(scale: Scale) -> Tally {
     let tally = reckon(&items, street.accepted(), &arrivals, |_| End::Sent);
     // A copy comes only where the relay had taken the letter before its answer was lost.
     for item in items.iter().filter(|item| item["maybe_duplicate"] == true) {
-        let fault = &faults[relay_of(item)];
+        let (fault, _) = &faults[relay_of(item)];
         let answer_lost = matches!(fault.stage, Stage::Content) || matches!(fault.what, What::SurplusReply(_) | What::HangupAfterReply);
         assert!(answer_lost, "a letter is in doubt after {fault:?}: {item}");
     }

@@ -6,7 +6,7 @@ use tidings_testkit::proxy::{Mischief, Proxy, Transcript};
 
 use crate::house::Mail;
 use crate::ledger::{End, of_sink, probe_interval, reckon};
-use crate::street::{BRISK, RECOVERY, Street};
+use crate::street::{BRISK, RECOVERY, Street, without_chunking};
 use crate::{Recovery, Scale, Scenario, Tally};
 
 /// See `proves`.
@@ -21,7 +21,7 @@ const DRIP: Duration = Duration::from_millis(150);
 
 fn play(scale: Scale) -> Tally {
     let letters = scale.of(3, 20);
-    let sink = Mail::open();
+    let sink = Mail::open_with(without_chunking());
     let proxies: Vec<Proxy> = (0..=STAGES.len()).map(|_| Proxy::to(sink.addr())).collect();
     let street = Street::open(&proxies.iter().map(Proxy::port).collect::<Vec<_>>(), BRISK);
     street.post([0], 1);
