@@ -74,7 +74,9 @@ fn run(options: &Options) -> Result<bool, String> {
     loop {
         for scenario in &scenarios {
             eprintln!("== {}: {}", scenario.name, scenario.proves);
-            outcomes.push(play(*scenario, scale));
+            let outcome = play(*scenario, scale);
+            eprintln!("   {}", if outcome.is_well() { "holds".to_owned() } else { format!("BROKEN: {}", outcome.wrong.join("; ")) });
+            outcomes.push(outcome);
         }
         if Instant::now() >= until {
             break;

@@ -85,15 +85,6 @@ fn play(scale: Scale) -> Tally {
     for (relay, held) in to_hold.iter().copied().zip(street.until_held(&to_hold)) {
         assert!(held["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{:?}: {held}", cases[relay]);
     }
-    wait::until("every other letter to have met its sink", RECOVERY * 2, || {
-        let met = |item: &Value| match cases[relay_of(item)].1 {
-            Fate::Arrive => item["state"] == "sent",
-            Fate::Fail => item["state"] == "failed",
-            Fate::Later => item["attempts"].as_u64() >= Some(1),
-            Fate::Held | Fate::HeldSlowly | Fate::HeldSuspecting => true,
-        };
-        street.items().iter().all(met).then_some(())
-    });
     let waiting = street.items().into_iter().filter(|item| matches!(cases[relay_of(item)].1, Fate::Held | Fate::HeldSlowly));
     for item in waiting {
         assert!(item["attempts"] == 0 && item["state"] != "failed", "{:?}: {item}", cases[relay_of(&item)]);
@@ -102,12 +93,15 @@ fn play(scale: Scale) -> Tally {
     // They are mended one by one; each must flow again within its own probe interval.
     let mut recoveries = Vec::new();
     for relay in 0..cases.len() {
-        if cases[relay].1.is_held() || cases[relay].1 == Fate::Later {
+        if cases[relay].1.is_held() {
             drop(sinks[relay].take());
             sinks[relay] = Some(start(relay, &[]));
             recoveries.push((relay, Instant::now(), None));
         }
     }
+    let is_later = |relay: &usize| cases[*relay].1 == Fate::Later;
+    let deferring: Vec<(usize, SmtpSink)> =
+        (0..cases.len()).filter(is_later).filter_map(|relay| Some((relay, sinks[relay].take()?))).collect();
     let slowly = |relay: usize| cases[relay].1 == Fate::HeldSlowly;
     let mut look = |slow_ones_too: bool| {
         for (relay, mended, first) in &mut recoveries {
@@ -118,6 +112,20 @@ fn play(scale: Scale) -> Tally {
         recoveries.iter().all(|(relay, _, first)| first.is_some() || (slowly(*relay) && !slow_ones_too)).then_some(())
     };
     street.house.until("every mended sink to get letters", || look(false));
+    wait::until("every other letter to have met its sink", RECOVERY * 2, || {
+        let met = |item: &Value| match cases[relay_of(item)].1 {
+            Fate::Arrive => item["state"] == "sent",
+            Fate::Fail => item["state"] == "failed",
+            Fate::Later => item["attempts"].as_u64() >= Some(1),
+            Fate::Held | Fate::HeldSlowly | Fate::HeldSuspecting => true,
+        };
+        street.items().iter().all(met).then_some(())
+    });
+    let mend = |(relay, sink)| {
+        drop(sink);
+        start(relay, &[])
+    };
+    let _mended: Vec<SmtpSink> = deferring.into_iter().map(mend).collect();
     match scale {
         Scale::Full => wait::until("those that are probed slowly to get letters", RECOVERY * 2, || look(true)),
         // A new start of the server tries at once.
@@ -144,7 +152,7 @@ fn play(scale: Scale) -> Tally {
         let words = item["last_reply"].as_str().unwrap_or_default();
         assert!(words.contains("500 5.3.0") || words.contains("550"), "{switches:?}: {item}");
     }
-    let held = recoveries.into_iter().filter(|(relay, ..)| cases[*relay].1.is_held());
-    let recoveries = held.filter_map(|(relay, _, first)| Some((first?, probe_interval(&street.house, &format!("r{relay}"))?)));
+    let recoveries =
+        recoveries.into_iter().filter_map(|(relay, _, first)| Some((first?, probe_interval(&street.house, &format!("r{relay}"))?)));
     recoveries.map(|(took, interval)| Recovery { took, interval }).fold(tally, Tally::recovered)
 }
