@@ -38,8 +38,10 @@ impl Reply {
     pub fn line(&self) -> String {
         let mut line = String::with_capacity(self.text.len().min(MAX_TEXT) + 4);
         let _ = write!(line, "{} ", self.code);
-        for c in self.text.chars().take(MAX_TEXT) {
-            line.push(if c == '\n' { ' ' } else { c });
+        if self.text.len() <= MAX_TEXT && !self.text.contains('\n') {
+            line.push_str(&self.text);
+        } else {
+            line.extend(self.text.chars().take(MAX_TEXT).map(|c| if c == '\n' { ' ' } else { c }));
         }
         if line.ends_with(' ') {
             line.pop();
@@ -79,7 +81,10 @@ impl Reply {
             if number > 0 {
                 text.push('\n');
             }
-            text.extend(String::from_utf8_lossy(words).chars().map(|c| if c.is_control() { '?' } else { c }));
+            match std::str::from_utf8(words) {
+                Ok(words) if words.bytes().all(|b| b >= b' ' && b.is_ascii() && b != 0x7F) => text.push_str(words),
+                _ => text.extend(String::from_utf8_lossy(words).chars().map(|c| if c.is_control() { '?' } else { c })),
+            }
             if last {
                 let enhanced = enhanced(found, &text);
                 return Ok(Some((Self { code: found, enhanced, text }, at)));

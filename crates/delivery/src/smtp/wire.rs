@@ -320,3 +320,77 @@ impl Wire {
         .await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    async fn pair() -> (Wire, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Wire::new(Stream::Plain(client), Recorder::default()), listener.accept().await.unwrap().0)
+    }
+
+    fn patience(ends: u64, writing: u64, answer: u64, in_all: u64) -> Patience {
+        let ms = Duration::from_millis;
+        Patience { ends, writing: ms(writing), answer: ms(answer), at_latest: (Instant::now() + ms(in_all), ms(in_all)) }
+    }
+
+    #[tokio::test]
+    async fn each_deadline_strikes_for_what_it_is_about() {
+        const LONG: u64 = 600_000;
+        let late = |millis| Err(Lost::Late(Duration::from_millis(millis)));
+        let (mut wire, _relay) = pair().await;
+        wire.outgoing.text(|out| out.extend_from_slice(b"NOOP\r\n"));
+        assert_eq!(wire.exchange(patience(6, LONG, 30, LONG)).await, late(30), "the answer");
+        assert_eq!(wire.exchange(patience(6, LONG, LONG, 40)).await, late(40), "the whole attempt");
+        // More than any buffer takes, to a relay that does not read.
+        wire.outgoing.shared(&Arc::from(vec![b'x'; 64 << 20]));
+        assert_eq!(wire.exchange(patience(wire.outgoing.queued(), 50, LONG, LONG)).await, late(50), "the content");
+        // What left before may be answered all the same.
+        assert!(wire.outgoing.handed() > 6 && wire.outgoing.handed() < wire.outgoing.queued());
+        assert_eq!(wire.exchange(patience(6, LONG, 60, LONG)).await, late(60));
+    }
+
+    #[tokio::test]
+    async fn answers_are_taken_while_writing_waits() {
+        let (mut wire, mut relay) = pair().await;
+        wire.outgoing.shared(&Arc::from(vec![b'x'; 64 << 20]));
+        // The relay reads on only once its first answers have gone out.
+        let serving = tokio::spawn(async move {
+            relay.write_all(&b"250 early\r\n".repeat(3)).await.unwrap();
+            let (mut got, mut buffer) = (0, vec![0; 1 << 20]);
+            while got < 64 << 20 {
+                got += relay.read(&mut buffer).await.unwrap();
+            }
+            relay.write_all(b"250 all\r\n").await.unwrap();
+            relay
+        });
+        let mut said = Vec::new();
+        for _ in 0..4 {
+            said.push(wire.exchange(patience(0, 20_000, 20_000, 20_000)).await.unwrap().line());
+        }
+        assert_eq!(said, ["250 early", "250 early", "250 early", "250 all"]);
+        assert_eq!(wire.outgoing.handed(), 64 << 20);
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_stops_reading_may_have_said_why() {
+        let (mut wire, mut relay) = pair().await;
+        wire.outgoing.shared(&Arc::from(vec![b'x'; 64 << 20]));
+        let serving = tokio::spawn(async move {
+            relay.write_all(b"552 too big\r\n").await.unwrap();
+            relay.shutdown().await.unwrap();
+        });
+        let wait = patience(64 << 20, 20_000, 20_000, 20_000);
+        assert_eq!(wire.exchange(wait).await.unwrap().line(), "552 too big");
+        assert!(matches!(wire.exchange(wait).await, Err(Lost::Closed(_))));
+        serving.await.unwrap();
+    }
+}
