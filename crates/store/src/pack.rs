@@ -15,12 +15,14 @@ use zstd::zstd_safe::{CCtx, CDict, DCtx, DDict, compress_bound, get_error_name, 
 
 /// One of the fast levels, which leave the few bytes that are new as they are; a higher level finds hardly anything more in a letter that is like its pattern.
 const LEVEL: i32 = -3;
-/// Shorter letters are not worth it, longer ones consist of what no pattern has.
-const WORTH: std::ops::RangeInclusive<usize> = 512..=32 * 1024;
+/// Shorter letters are not worth it.
+const SHORTEST: usize = 512;
+/// Longer letters are worth it only if most of them stands in the pattern too: a picture, for one.
+const LONG: usize = 32 * 1024;
 /// Longest letter that is made from a stored one: more than any that was ever accepted.
 const LONGEST: u64 = 64 * 1024 * 1024;
-/// Patterns that are remembered: a few for each kind and language. Letters of others are stored as they are.
-const REMEMBERED: usize = 1024;
+/// Memory for prepared patterns, in bytes: a hundred of usual size. Letters of patterns that find no room are stored as they are.
+const ROOM: usize = 8 << 20;
 
 /// A pattern ready for use.
 pub(crate) struct Mould {
@@ -45,10 +47,22 @@ impl Mould {
 /// The patterns in use, and the working memory for packing and unpacking; shared by all threads of a store.
 #[derive(Default)]
 pub(crate) struct Patterns {
-    moulds: Mutex<HashMap<usize, Arc<Mould>>>,
-    opened: Mutex<HashMap<i64, Arc<DDict<'static>>>>,
+    moulds: Mutex<Shelf<usize, Mould>>,
+    opened: Mutex<Shelf<i64, DDict<'static>>>,
     packing: Mutex<Vec<CCtx<'static>>>,
     unpacking: Mutex<Vec<DCtx<'static>>>,
+}
+
+/// Prepared patterns, and the memory they take.
+struct Shelf<K, T> {
+    things: HashMap<K, Arc<T>>,
+    bytes: usize,
+}
+
+impl<K, T> Default for Shelf<K, T> {
+    fn default() -> Self {
+        Self { things: HashMap::new(), bytes: 0 }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -58,7 +72,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Patterns {
     /// The smaller form of a letter and the mould it needs to be read again, if that is worth it.
     pub(crate) fn pack(&self, bytes: &[u8], pattern: &Arc<Pattern>) -> Option<(Vec<u8>, Arc<Mould>)> {
-        if !WORTH.contains(&bytes.len()) {
+        if bytes.len() < SHORTEST || bytes.len() > LONG.max(pattern.text().len() * 2) {
             return None;
         }
         let mould = self.mould(pattern)?;
@@ -74,16 +88,17 @@ impl Patterns {
 
     fn mould(&self, pattern: &Arc<Pattern>) -> Option<Arc<Mould>> {
         let place = Arc::as_ptr(pattern) as usize;
-        let mut moulds = lock(&self.moulds);
-        if let Some(mould) = moulds.get(&place) {
+        let mut shelf = lock(&self.moulds);
+        if let Some(mould) = shelf.things.get(&place) {
             return Some(Arc::clone(mould));
         }
-        if moulds.len() >= REMEMBERED {
+        if shelf.bytes + pattern.text().len() > ROOM {
             return None;
         }
         let (digest, dictionary) = (Sha256::digest(pattern.text()).into(), CDict::create(pattern.text(), LEVEL));
+        shelf.bytes += dictionary.sizeof();
         let mould = Arc::new(Mould { pattern: Arc::clone(pattern), digest, dictionary });
-        moulds.insert(place, Arc::clone(&mould));
+        shelf.things.insert(place, Arc::clone(&mould));
         Some(mould)
     }
 
@@ -97,16 +112,17 @@ impl Patterns {
         number: i64,
         text: impl FnOnce() -> Result<Vec<u8>, E>,
     ) -> Result<Vec<u8>, E> {
-        let known = lock(&self.opened).get(&number).cloned();
+        let known = lock(&self.opened).things.get(&number).cloned();
         let dictionary = match known {
             Some(dictionary) => dictionary,
             None => {
                 let dictionary = Arc::new(DDict::create(&text()?));
-                let mut opened = lock(&self.opened);
-                if opened.len() >= REMEMBERED {
-                    opened.clear();
+                let mut shelf = lock(&self.opened);
+                if shelf.bytes > ROOM {
+                    *shelf = Shelf::default();
                 }
-                opened.insert(number, Arc::clone(&dictionary));
+                shelf.bytes += dictionary.sizeof();
+                shelf.things.insert(number, Arc::clone(&dictionary));
                 dictionary
             }
         };
@@ -154,6 +170,8 @@ mod tests {
         let (patterns, pattern) = (Patterns::default(), Arc::new(Pattern::new(text("Ada"))));
         assert!(patterns.pack(&text("Ada")[..500], &pattern).is_none());
         assert!(patterns.pack(&text("Ada").repeat(20), &pattern).is_none());
+        let long = Arc::new(Pattern::new(text("Ada").repeat(20)));
+        assert!(patterns.pack(&text("Linus").repeat(20), &long).is_some(), "a long letter whose pattern is as long");
         let mut state = 1_u32;
         let noise = std::iter::repeat_with(|| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);

@@ -36,6 +36,11 @@ const GROUP_VERBS: usize = 1024;
 /// … or at about this much to write, in bytes (a row without a body counts for a few hundred).
 const GROUP_BYTES: usize = 8 << 20;
 
+/// After a group of so many verbs the next ones will not be long in coming …
+const MANY: usize = 16;
+/// … and so long they are waited for: a commit costs as much as a dozen verbs, and a caller that shares one waits for its end anyhow.
+const GATHERING: Duration = Duration::from_micros(250);
+
 /// Whether a verb brings new work in, or moves on what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
@@ -160,7 +165,11 @@ struct Desk {
 impl Desk {
     fn serve(mut self, mut verbs: mpsc::Receiver<Box<dyn Verb>>) {
         let mut group: Vec<Box<dyn Verb>> = Vec::new();
+        let mut busy = false;
         while let Some(first) = verbs.blocking_recv() {
+            if busy {
+                std::thread::sleep(GATHERING);
+            }
             let mut bytes = first.bytes();
             group.push(first);
             while group.len() < GROUP_VERBS && bytes < GROUP_BYTES {
@@ -168,6 +177,7 @@ impl Desk {
                 bytes += next.bytes();
                 group.push(next);
             }
+            busy = group.len() >= MANY;
             self.write(&mut group);
             for verb in group.drain(..) {
                 verb.answer();
