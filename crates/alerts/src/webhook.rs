@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_signature_is_that_of_the_specification() {
-        // The value was worked out by another implementation (Python's hmac).
+        // The value was worked out by other implementations: Python's hmac, and the reference library `standardwebhooks`.
         let webhook = Webhook::new("https://alerts.example.org/x", SECRET, None).unwrap();
         let signature = webhook.signature("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
         assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
