@@ -34,9 +34,9 @@ impl Relays {
 
     fn add(&mut self, name: &str, auth: &str) {
         let Self { text, port, ca, tls } = self;
-        text.push_str(&format!(
+        *text += &format!(
             "[[relay]]\nname = \"{name}\"\nhost = \"localhost\"\nport = {port}\ntls = \"{tls}\"\nca_file = \"{ca}\"\nfrom = \"no-reply@nordwind.example\"\nauth = {{ username = \"{USER}\", {auth} }}\n\n"
-        ));
+        );
     }
 
     fn add_password(&mut self, name: &str, password: &str, mechanism: &str) {
@@ -243,11 +243,9 @@ fn scram_is_bound_to_the_tls_session() {
             relays.add_password("wrong", "not the password", "auto");
             config.relays(&relays.text);
         });
-        for (relay, method) in [
-            ("auto", "SCRAM-SHA-256-PLUS"),
-            ("scram-sha-1-plus", "SCRAM-SHA-1-PLUS"),
-            ("scram-sha-256", "SCRAM-SHA-256"),
-        ] {
+        for (relay, method) in
+            [("auto", "SCRAM-SHA-256-PLUS"), ("scram-sha-1-plus", "SCRAM-SHA-1-PLUS"), ("scram-sha-256", "SCRAM-SHA-256")]
+        {
             sent(&house, relay);
             let last = server.letters().pop().expect("one letter more");
             let bound = if method.ends_with("-PLUS") { json!(name) } else { Value::Null };
