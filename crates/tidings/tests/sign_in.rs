@@ -2,6 +2,8 @@
 
 mod house;
 
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 use tidings_testkit::certs::{TestCa, Validity};
 use tidings_testkit::issuer::{Behaviour, Issuer};
@@ -34,9 +36,11 @@ impl Relays {
 
     fn add(&mut self, name: &str, auth: &str) {
         let Self { text, port, ca, tls } = self;
-        *text += &format!(
+        write!(
+            text,
             "[[relay]]\nname = \"{name}\"\nhost = \"localhost\"\nport = {port}\ntls = \"{tls}\"\nca_file = \"{ca}\"\nfrom = \"no-reply@nordwind.example\"\nauth = {{ username = \"{USER}\", {auth} }}\n\n"
-        );
+        )
+        .expect("a String takes everything");
     }
 
     fn add_password(&mut self, name: &str, password: &str, mechanism: &str) {
