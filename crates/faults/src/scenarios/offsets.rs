@@ -12,7 +12,7 @@ use crate::{Scale, Scenario, Tally};
 /// See `proves`.
 pub(crate) const OFFSETS: Scenario = Scenario {
     name: "cut_at_every_byte",
-    proves: "a session of two pipelined letters that is cut after any number of bytes, from either side, loses nothing; only a letter whose final dot had left may come twice, and is marked",
+    proves: "a session of two pipelined letters that is cut after any number of bytes, from either side, loses nothing; only a letter whose last byte had left may come twice, and is marked",
     play,
 };
 
