@@ -12,6 +12,7 @@ mod replies;
 mod sigkill;
 mod slow;
 mod smtp_sink;
+mod tokens;
 
 use crate::Scenario;
 
@@ -33,6 +34,7 @@ pub const SCENARIOS: &[Scenario] = &[
     refusals::POISON,
     refusals::SIGN_IN,
     refusals::QUOTA,
+    tokens::TOKENS,
     certificates::ROLLOVER,
     certificates::STARTTLS,
     disk::NEARLY_FULL,

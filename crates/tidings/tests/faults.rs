@@ -41,6 +41,7 @@ short_form_of!(
     smtp_sink_switches,
     some_recipients_refused,
     starttls_tampered,
+    token_endpoint,
     too_many_sessions,
     two_relays_one_dead,
     wrong_replies,
