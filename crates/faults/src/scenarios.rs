@@ -27,6 +27,7 @@ pub const SCENARIOS: &[Scenario] = &[
     outages::RETURN,
     outages::CROWDED,
     outages::TWO,
+    outages::NEXT,
     postfix::RESTARTS,
     day::DAY,
     refusals::SOME,

@@ -29,6 +29,7 @@ short_form_of!(
     disk_full,
     disk_nearly_full,
     greylisting,
+    next_relay_takes_over,
     outage_of_a_day,
     poison_letter,
     postfix_restarts_under_load,

@@ -49,6 +49,13 @@ pub(crate) const TWO: Scenario = Scenario {
     play: two,
 };
 
+/// See `proves`.
+pub(crate) const NEXT: Scenario = Scenario {
+    name: "next_relay_takes_over",
+    proves: "while a relay is away the next one sends its letters, unspent, and none that holds a secret; those go once it is back",
+    play: next,
+};
+
 const BATCH: usize = 100;
 /// Time for draining, which a busy machine makes long.
 const DRAINING: Duration = Duration::from_mins(3);
@@ -229,6 +236,33 @@ fn two(scale: Scale) -> Tally {
     street.until_quiet(RECOVERY);
     let arrivals = [of_sink(&sink.letters()), of_sink(&second.letters())].concat();
     let tally = reckon(&street.items(), street.accepted(), &arrivals, |_| End::Sent).recovered(recovery);
+    assert_eq!(tally.doubled, 0, "no letter was ever in doubt");
+    tally
+}
+
+fn next(scale: Scale) -> Tally {
+    let letters = scale.of(200, 5_000);
+    let backup = Mail::open();
+    let house = House::start(|config| {
+        config.relay_key("next", "\"backup\"");
+        let port = backup.addr().port();
+        config.more(&format!(
+            "[[relay]]\nname = \"backup\"\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\nfrom = \"no-reply@tidings.example\"\n"
+        ));
+    });
+    house.sink.close();
+    house.accept(&[events::password_reset("secret", "secret@example.org", "Blue-Harbour-7")]);
+    post_all(&house, letters);
+    backup.wait_for(letters as u64);
+    house.until("only the letter with a secret to wait", || {
+        let open = look::items(&house, "state=waiting");
+        (open.len() == 1 && open[0]["to"] == "secret@example.org" && open[0]["attempts"] == 0).then_some(())
+    });
+    assert!(backup.letters_to("secret@example.org").is_empty(), "a secret went by a relay it was not meant for");
+    let recovery = recovery(&house, "sink", || house.sink.reopen(), || house.sink.count() > 0);
+    house.until_quiet();
+    let arrivals = [of_sink(&house.sink.letters()), of_sink(&backup.letters())].concat();
+    let tally = reckon(&house.outbox(&[]), letters + 1, &arrivals, |_| End::Sent).recovered(recovery);
     assert_eq!(tally.doubled, 0, "no letter was ever in doubt");
     tally
 }
