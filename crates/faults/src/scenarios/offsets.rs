@@ -24,11 +24,11 @@ const LETTERS: usize = 2;
 
 fn play(scale: Scale) -> Tally {
     // Content by DATA, and by BDAT, where more letters may be on their way at once.
-    let by_data = cut_everywhere(scale, without_chunking());
-    by_data.and(&cut_everywhere(scale, SinkOptions::default()))
+    let by_data = cut_everywhere(scale.of(7, 1), without_chunking());
+    by_data.and(&cut_everywhere(scale.of(13, 1), SinkOptions::default()))
 }
 
-fn cut_everywhere(scale: Scale, options: SinkOptions) -> Tally {
+fn cut_everywhere(step: usize, options: SinkOptions) -> Tally {
     let sink = Mail::open_with(options);
     let proxies: Vec<Proxy> = (0..WIDTH).map(|_| Proxy::to(sink.addr())).collect();
     let street = Street::open(&proxies.iter().map(Proxy::port).collect::<Vec<_>>(), BRISK);
@@ -39,7 +39,6 @@ fn cut_everywhere(scale: Scale, options: SinkOptions) -> Tally {
     let whole = proxies[0].transcript();
     let letters = String::from_utf8_lossy(&whole.to_server).matches("Message-ID: ").count();
     assert!(letters == LETTERS && whole.to_client.starts_with(b"220 "), "this is no dialogue: {whole:?}");
-    let step = scale.of(7, 1);
     let to_client = (0..=whole.to_client.len()).step_by(step).map(Mischief::CutToClient);
     let cuts: Vec<Mischief> = to_client.chain((0..=whole.to_server.len()).step_by(step).map(Mischief::CutToServer)).collect();
     eprintln!("{} cuts in {} bytes to the relay and {} from it", cuts.len(), whole.to_server.len(), whole.to_client.len());
