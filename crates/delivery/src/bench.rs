@@ -118,6 +118,17 @@ pub(crate) struct BenchParts {
     pub(crate) news: Newswire,
 }
 
+/// What the limits of a relay allow to claim now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Allowed {
+    /// By the limits.
+    pub(crate) room: Room,
+    /// By what the store knows.
+    pub(crate) credit: u64,
+    /// Whether it is worth telling the store more.
+    pub(crate) stale: bool,
+}
+
 /// A look at a bench.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BenchView {
@@ -323,7 +334,7 @@ impl Bench {
             if matches!(outcome, Outcome::Sent { .. } | Outcome::Refused(_)) {
                 s.answered += 1;
                 s.strikes.remove(&item);
-                if s.answered.is_power_of_two() || s.answered.is_multiple_of(64) || s.idle > 0 || s.watch.answers {
+                if s.answered.is_power_of_two() || s.answered.is_multiple_of(64) || s.idle > 0 || s.watch.answers || s.budget.is_some() {
                     self.attention.notify_one();
                 }
             }
@@ -355,11 +366,11 @@ impl Bench {
     }
 
     /// How many letters the limits leave, besides those that are leased already; `None` if nothing is limited.
-    pub(crate) fn room(&self) -> Option<(Room, u64)> {
+    pub(crate) fn room(&self) -> Option<Allowed> {
         let s = &mut *self.shelves();
         let pending = (s.queued + s.flights.len()) as u64;
         let budget = s.budget.as_mut()?;
-        Some((budget.room(Instant::now(), pending), budget.credit(pending)))
+        Some(Allowed { room: budget.room(Instant::now(), pending), credit: budget.credit(pending), stale: budget.is_stale() })
     }
 
     /// The limit that is reached, if one is.

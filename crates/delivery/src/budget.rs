@@ -108,6 +108,11 @@ impl Budget {
         self.ahead.saturating_sub(self.unsaved + pending)
     }
 
+    /// Whether so much was sent since the store was told that it is worth telling it again.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.unsaved * 2 >= self.ahead
+    }
+
     /// The limit that keeps letters waiting for longest, if one does.
     pub(crate) fn spent_up(&mut self, now: Instant, pending: u64) -> Option<SpentUp> {
         let moments = self.moments;

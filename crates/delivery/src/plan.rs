@@ -285,7 +285,7 @@ impl Default for Limits {
 
 /// How much within a time, in any stretch of that length; `None` is without limit. Only what was really handed over counts.
 ///
-/// From a limit of ten on, a tenth is kept for the lanes `codes` and `security`, so that no digest uses up what a one-time code needs.
+/// From a limit of ten on, a tenth is kept for the lanes `codes`, `security` and `requests`, so that no digest uses up what a one-time code needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rates {
     /// Letters within 60 seconds.

@@ -2,7 +2,7 @@
 
 use super::{BATCH_LASTS, CLAIM_BYTES, LEASE, MOST_CLAIMED, RelayDesk, Throttle, smallest_batch};
 use crate::{
-    bench::Watch,
+    bench::{Allowed, Watch},
     house::URGENT,
     queue::{Catch, Wish},
 };
@@ -31,8 +31,11 @@ impl RelayDesk {
             if let Some(wish) = self.within_limits(wish).await {
                 self.claim_from(index, wish).await;
             } else {
-                // Asked again at the next poll, or when something new is heard.
-                (self.held_back, self.queues[index].pending) = (true, LaneSet::NONE);
+                self.held_back = true;
+                // Asked again at the next poll, or when something new is heard; sooner if all that stands in the way is what is under way.
+                if self.bench.room().is_none_or(|allowed| allowed.room.any == 0) {
+                    self.queues[index].pending = LaneSet::NONE;
+                }
             }
         }
         self.watch_shelves();
@@ -102,7 +105,7 @@ impl RelayDesk {
 
     /// How many of `wanted` letters the limits allow. Sees to it that the store knows of what will be sent.
     async fn allowance(&mut self, wanted: u16, urgent: bool) -> u16 {
-        let Some((room, mut credit)) = self.bench.room() else { return wanted };
+        let Some(mut allowed) = self.bench.room() else { return wanted };
         if !self.recalled {
             match self.store.account(&self.plan.name).await {
                 Ok(account) => account.iter().for_each(|account| self.bench.recall(account)),
@@ -114,11 +117,11 @@ impl RelayDesk {
             self.recalled = true;
             return Box::pin(self.allowance(wanted, urgent)).await;
         }
-        let room = u16::try_from(if urgent { room.urgent } else { room.any }).unwrap_or(u16::MAX).min(wanted);
-        if u64::from(room) > credit && self.keep_account(true).await {
-            credit = self.bench.room().map_or(0, |(_, credit)| credit);
+        let room = |allowed: Allowed| if urgent { allowed.room.urgent } else { allowed.room.any };
+        if room(allowed).min(u64::from(wanted)) > allowed.credit && allowed.stale && self.keep_account(true).await {
+            allowed = self.bench.room().unwrap_or(allowed);
         }
-        room.min(u16::try_from(credit).unwrap_or(u16::MAX))
+        u16::try_from(room(allowed).min(allowed.credit)).unwrap_or(u16::MAX).min(wanted)
     }
 
     /// Has the store know what was sent, and says whether it does.

@@ -72,6 +72,23 @@ async fn a_limit_of_a_day_holds_over_restarts_however_they_come() {
 }
 
 #[tokio::test]
+async fn what_somebody_waits_for_goes_on_when_the_limit_is_reached() {
+    let (house, sink) = (House::build().await, sink());
+    house.accept_many(60).await;
+    let postman = house.postman(limited(&sink, Rates { per_day: Some(40), ..Rates::default() }), live());
+    until("the limit is reached", || async { sink.count() == 36 && status(&postman).condition == "throttled" }).await;
+    let codes = house.accept((0..6).map(|n| format!("code{n}@example.org")), Lane::Codes).await;
+    until("a tenth was kept for them", || async { sink.count() == 40 }).await;
+    until("nothing is under way", || async { house.count(State::Claimed).await == 0 }).await;
+    let mut sent = 0;
+    for code in codes {
+        sent += usize::from(house.row(code).await.state == State::Sent);
+    }
+    assert_eq!((sent, sink.count()), (4, 40), "and no more than the limit");
+    assert!(postman.stop(PATIENCE).await);
+}
+
+#[tokio::test]
 async fn a_process_that_dies_in_the_middle_does_not_begin_the_day_anew() {
     let (house, sink) = (House::build().await, sink());
     let plan = || limited(&sink, Rates { per_day: Some(200), ..Rates::default() });
