@@ -55,20 +55,25 @@ pub(crate) async fn between_several(relay: SocketAddr, ways: Ways, sessions: usi
     let task = tokio::spawn(async move {
         let mut all = Vec::new();
         for _ in 0..sessions {
-            let (client, _) = listener.accept().await.unwrap();
-            let server = TcpStream::connect(relay).await.unwrap();
-            client.set_nodelay(true).unwrap();
-            server.set_nodelay(true).unwrap();
-            let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
-            let (up, down) = tokio::join!(
-                pass(from_client, to_server, ways.up, None, ways.delay),
-                pass(from_server, to_client, ways.down, ways.tamper.clone(), ways.delay)
-            );
-            all.push(Passed { up: up.0, down: down.1 });
+            all.push(one_session(&listener, relay, &ways).await);
         }
         all
     });
     (addr, task)
+}
+
+/// Goes between for the next session that comes to `listener`, until both sides are gone.
+pub(crate) async fn one_session(listener: &TcpListener, relay: SocketAddr, ways: &Ways) -> Passed {
+    let (client, _) = listener.accept().await.unwrap();
+    let server = TcpStream::connect(relay).await.unwrap();
+    client.set_nodelay(true).unwrap();
+    server.set_nodelay(true).unwrap();
+    let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+    let (up, down) = tokio::join!(
+        pass(from_client, to_server, ways.up, None, ways.delay),
+        pass(from_server, to_client, ways.down, ways.tamper.clone(), ways.delay)
+    );
+    Passed { up: up.0, down: down.1 }
 }
 
 /// Reads to the end, whatever happens to the other side; gives what was read and what was passed on.
