@@ -76,29 +76,29 @@ impl Patterns {
             return None;
         }
         let mould = self.mould(pattern)?;
-        let mut packed = vec![0; compress_bound(bytes.len())];
+        let mut small = vec![0; compress_bound(bytes.len())];
         let mut context = lock(&self.packing).pop().unwrap_or_default();
-        let done = context.compress_using_cdict(packed.as_mut_slice(), bytes, &mould.dictionary);
+        let done = context.compress_using_cdict(small.as_mut_slice(), bytes, &mould.dictionary);
         lock(&self.packing).push(context);
         let length = done.ok().filter(|length| length * 4 < bytes.len() * 3)?;
-        packed.truncate(length);
-        packed.shrink_to_fit();
-        Some((packed, mould))
+        small.truncate(length);
+        small.shrink_to_fit();
+        Some((small, mould))
     }
 
     fn mould(&self, pattern: &Arc<Pattern>) -> Option<Arc<Mould>> {
         let place = Arc::as_ptr(pattern) as usize;
-        let mut shelf = lock(&self.moulds);
-        if let Some(mould) = shelf.things.get(&place) {
+        let mut known = lock(&self.moulds);
+        if let Some(mould) = known.things.get(&place) {
             return Some(Arc::clone(mould));
         }
-        if shelf.bytes + pattern.text().len() > ROOM {
+        if known.bytes + pattern.text().len() > ROOM {
             return None;
         }
         let (digest, dictionary) = (Sha256::digest(pattern.text()).into(), CDict::create(pattern.text(), LEVEL));
-        shelf.bytes += dictionary.sizeof();
+        known.bytes += dictionary.sizeof();
         let mould = Arc::new(Mould { pattern: Arc::clone(pattern), digest, dictionary });
-        shelf.things.insert(place, Arc::clone(&mould));
+        known.things.insert(place, Arc::clone(&mould));
         Some(mould)
     }
 
@@ -113,18 +113,17 @@ impl Patterns {
         text: impl FnOnce() -> Result<Vec<u8>, E>,
     ) -> Result<Vec<u8>, E> {
         let known = lock(&self.opened).things.get(&number).cloned();
-        let dictionary = match known {
-            Some(dictionary) => dictionary,
-            None => {
-                let dictionary = Arc::new(DDict::create(&text()?));
-                let mut shelf = lock(&self.opened);
-                if shelf.bytes > ROOM {
-                    *shelf = Shelf::default();
-                }
-                shelf.bytes += dictionary.sizeof();
-                shelf.things.insert(number, Arc::clone(&dictionary));
-                dictionary
+        let dictionary = if let Some(dictionary) = known {
+            dictionary
+        } else {
+            let dictionary = Arc::new(DDict::create(&text()?));
+            let mut opened = lock(&self.opened);
+            if opened.bytes > ROOM {
+                *opened = Shelf::default();
             }
+            opened.bytes += dictionary.sizeof();
+            opened.things.insert(number, Arc::clone(&dictionary));
+            dictionary
         };
         let corrupt = |why: &str| StoreError::Corrupt(format!("a letter after pattern {number}: {why}"));
         let length = get_frame_content_size(packed).ok().flatten().filter(|length| *length <= LONGEST);

@@ -200,7 +200,9 @@ async fn a_full_pickup_directory_waits_for_the_mail_server_and_nothing_is_lost()
         let waiting = files(folder.path(), "eml");
         assert!(waiting.len() <= 20, "{} files", waiting.len());
         collected += waiting.len();
-        waiting.iter().for_each(|path| fs::remove_file(path).unwrap());
+        for path in &waiting {
+            fs::remove_file(path).unwrap();
+        }
         let done = collected == 50;
         async move { done }
     })

@@ -119,7 +119,7 @@ fn literal_run(bytes: &[u8]) -> usize {
 
 /// Whether quoted-printable may show the byte as it is (RFC 2045 §6.7 rules 2 and 3).
 fn is_literal(byte: u8) -> bool {
-    (byte == b'\t') | ((b' '..=b'~').contains(&byte) & (byte != b'='))
+    byte == b'\t' || (b' '..=b'~').contains(&byte) && byte != b'='
 }
 
 /// Appends base64 in lines of 76 characters.

@@ -10,7 +10,7 @@ const REMEMBERED: usize = 4096;
 /// The numbers that the writer remembers. Rows of these tables never change their number, so that other processes may add to them at any time.
 #[derive(Debug, Default)]
 pub(crate) struct Words {
-    words: HashMap<Box<str>, i64>,
+    texts: HashMap<Box<str>, i64>,
     relays: HashMap<Box<str>, i64>,
     patterns: HashMap<[u8; 32], i64>,
 }
@@ -18,7 +18,7 @@ pub(crate) struct Words {
 impl Words {
     /// The number of a word; a word not seen before gets one.
     pub(crate) fn word(&mut self, db: &Connection, text: &str) -> Result<i64, Fault> {
-        number(&mut self.words, db, text, "SELECT number FROM word WHERE text = ?1", "INSERT INTO word (text) VALUES (?1) RETURNING number")
+        number(&mut self.texts, db, text, "SELECT number FROM word WHERE text = ?1", "INSERT INTO word (text) VALUES (?1) RETURNING number")
     }
 
     /// The number of a relay.
@@ -54,7 +54,7 @@ impl Words {
 
     /// Forgets everything: after a rollback some numbers may not be there.
     pub(crate) fn forget(&mut self) {
-        self.words.clear();
+        self.texts.clear();
         self.relays.clear();
         self.patterns.clear();
     }

@@ -52,7 +52,7 @@ async fn what_was_accepted_is_there_after_reopening() {
 async fn a_letter_after_a_pattern_takes_little_room_and_is_read_with_the_pattern_that_was_written_beside_it() {
     let letter = |name: &str| -> Vec<u8> {
         let noise = |line: u64| line.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ (line << 7).wrapping_mul(0xD6E8_FEB8_6659_FD93);
-        (0..200).map(|line| format!("{name} {:016x}\r\n", noise(line))).collect::<String>().into_bytes()
+        (0..200).flat_map(|line| format!("{name} {:016x}\r\n", noise(line)).into_bytes()).collect()
     };
     let pattern = Arc::new(Pattern::new(letter("Ada")));
     let house = House::on_sqlite().await;
