@@ -6,7 +6,6 @@ use crate::{
     proxy::{Passed, Tamper, Ways, one_session},
     sessions::{Batch, load, plan, run, short},
 };
-use futures_util::{StreamExt as _, stream};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
@@ -19,7 +18,7 @@ use tidings_delivery::{
     smtp::SmtpCourier,
 };
 use tidings_sink::{Extensions, Fault, Received, Sink, SinkOptions, Stage, What, When};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinSet};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -183,22 +182,23 @@ impl Told {
     }
 }
 
-/// Runs sessions, a few at a time.
-async fn each<T>(cases: impl IntoIterator<Item = (Way, Refusals, Ways)>, patience: Duration, check: impl Fn(&Told) -> T) -> usize {
+/// Runs sessions, a few at a time; gives how many.
+async fn each(cases: Vec<(Way, Refusals, Ways)>, patience: Duration, check: fn(&Told)) -> usize {
     const AT_ONCE: usize = 12;
-    let rigs = Mutex::new(Vec::new());
+    let (cases, mut working) = (Arc::new(Mutex::new(cases)), JoinSet::new());
     for _ in 0..AT_ONCE {
-        let rig = Rig::build().await;
-        rigs.lock().unwrap().push(rig);
+        let cases = Arc::clone(&cases);
+        working.spawn(async move {
+            let (rig, mut count) = (Rig::build().await, 0);
+            let next = || cases.lock().unwrap().pop();
+            while let Some((way, refusals, ways)) = next() {
+                check(&rig.session(way, refusals, ways, patience).await);
+                count += 1;
+            }
+            count
+        });
     }
-    let (rigs, check) = (&rigs, &check);
-    let sessions = cases.into_iter().map(|(way, refusals, ways)| async move {
-        let rig: Rig = rigs.lock().unwrap().pop().expect("there are as many as sessions at once");
-        let told = rig.session(way, refusals, ways, patience).await;
-        rigs.lock().unwrap().push(rig);
-        check(&told);
-    });
-    stream::iter(sessions).buffer_unordered(AT_ONCE).count().await
+    working.join_all().await.into_iter().sum()
 }
 
 const LONG: Duration = Duration::from_secs(10);
