@@ -11,6 +11,10 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 /// Outcomes written in one verb.
 const GROUP: usize = 512;
+/// After so many outcomes in one group the next ones will not be long in coming …
+const MANY: usize = 4;
+/// … and so long they are waited for: a commit costs as much as a dozen outcomes.
+const GATHERING: Duration = Duration::from_millis(2);
 /// Between tries when the database cannot be written: the first delay and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -25,7 +29,15 @@ impl Settler {
     /// Works until every desk is gone and everything is written.
     pub(crate) async fn run(mut self) {
         let mut group = Vec::with_capacity(GROUP);
-        while self.outcomes.recv_many(&mut group, GROUP).await > 0 {
+        let mut busy = false;
+        loop {
+            if busy {
+                tokio::time::sleep(GATHERING).await;
+            }
+            if self.outcomes.recv_many(&mut group, GROUP).await == 0 {
+                return;
+            }
+            busy = group.len() >= MANY;
             self.write(&group).await;
             let before = self.house.outcomes_written(group.len());
             if self.house.suspend(false) {

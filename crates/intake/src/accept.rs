@@ -18,6 +18,7 @@ use tidings_core::{
     trace::Trace,
 };
 use tidings_store::{Acceptance, Accepted, Store};
+use tokio::sync::Semaphore;
 
 /// The door. Cheap to share: everything in it is read only, but for the mint.
 pub struct Intake {
@@ -25,6 +26,8 @@ pub struct Intake {
     desk: Desk,
     mint: IdMint,
     installation: String,
+    /// Permits for long requests: more of them at once than there are processors would only take memory.
+    long: Semaphore,
 }
 
 /// What became of a request's events.
@@ -61,7 +64,8 @@ impl Intake {
     /// If the store cannot be asked.
     pub async fn open(store: Arc<dyn Store>, desk: Desk) -> Result<Self, IntakeError> {
         let (highest, installation) = store.names().await?;
-        Ok(Self { store, desk, mint: IdMint::starting_after(highest, 0), installation })
+        let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Ok(Self { store, desk, mint: IdMint::starting_after(highest, 0), installation, long: Semaphore::new(processors) })
     }
 
     /// Accepts CloudEvents in their JSON form: all of them or none.
@@ -74,6 +78,7 @@ impl Intake {
         let now = self.desk.parts.clock.now();
         let mut acceptances = Vec::with_capacity(events.len());
         let mut faults: Vec<Fault> = Vec::new();
+        let permit = if events.len() > EVENTS_BETWEEN_YIELDS { self.long.acquire().await.ok() } else { None };
         for (index, value) in events.into_iter().enumerate() {
             let at = if batch { format!("/{index}") } else { String::new() };
             match Event::read(value, &at, now) {
@@ -85,6 +90,7 @@ impl Intake {
                 tokio::task::yield_now().await;
             }
         }
+        drop(permit);
         if !faults.is_empty() {
             return Err(IntakeError::Faulty(faults));
         }

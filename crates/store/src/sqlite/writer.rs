@@ -37,9 +37,9 @@ const GROUP_VERBS: usize = 1024;
 const GROUP_BYTES: usize = 8 << 20;
 
 /// After a group of so many verbs the next ones will not be long in coming …
-const MANY: usize = 16;
+const MANY: usize = 4;
 /// … and so long they are waited for: a commit costs as much as a dozen verbs, and a caller that shares one waits for its end anyhow.
-const GATHERING: Duration = Duration::from_micros(250);
+const GATHERING: Duration = Duration::from_millis(1);
 
 /// Whether a verb brings new work in, or moves on what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,7 +167,7 @@ impl Desk {
         let mut group: Vec<Box<dyn Verb>> = Vec::new();
         let mut busy = false;
         while let Some(first) = verbs.blocking_recv() {
-            if busy {
+            if busy && first.way() == Way::In {
                 std::thread::sleep(GATHERING);
             }
             let mut bytes = first.bytes();
