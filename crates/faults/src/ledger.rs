@@ -10,8 +10,9 @@ use serde_json::Value;
 use tidings_sink::Received;
 use tidings_testkit::postfix::MaildirLetter;
 use tidings_testkit::smtp_sink::KeptLetter;
+use tidings_testkit::wait;
 
-use crate::house::House;
+use crate::house::{House, PATIENCE};
 
 /// What a recovery may take beyond its probe interval: finding the letters, a session, two busy cores.
 const SLACK: Duration = Duration::from_secs(3);
@@ -208,7 +209,8 @@ pub(crate) fn probe_interval(house: &House, relay: &str) -> Option<Duration> {
 pub(crate) fn recovery(house: &House, relay: &str, mend: impl FnOnce(), mut flows: impl FnMut() -> bool) -> Recovery {
     let start = Instant::now();
     mend();
-    house.until("letters to flow again", || flows().then_some(()));
+    // The slowest probes are a minute and a fifth apart at first.
+    wait::until("letters to flow again", PATIENCE * 2, || flows().then_some(()));
     let took = start.elapsed();
     Recovery { took, interval: probe_interval(house, relay).unwrap_or_default() }
 }

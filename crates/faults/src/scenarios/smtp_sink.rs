@@ -78,7 +78,10 @@ fn play(scale: Scale) -> Tally {
     let kept_by = |relay: usize, mended: bool| folder.join(format!("{relay}{}", if mended { "-mended" } else { "" }));
     let start = |relay: usize, switches: &[&str]| SmtpSink::start_keeping(ports[relay], &kept_by(relay, switches.is_empty()), switches);
     let mut sinks: Vec<Option<SmtpSink>> = cases.iter().enumerate().map(|(relay, (switches, _))| Some(start(relay, switches))).collect();
-    let mut street = Street::open(&ports, BRISK);
+    // Who is slow within the deadlines must be so on a busy machine, too.
+    let patient = BRISK.replace("command = \"1s\"", "command = \"20s\"").replace("final_dot = \"2s\"", "final_dot = \"30s\"");
+    let keys = |fate: Fate| format!("tls = \"none\"\n{}", if fate == Fate::Arrive { &patient } else { BRISK });
+    let mut street = Street::open_with(&ports.iter().zip(&cases).map(|(port, (_, fate))| (*port, keys(*fate))).collect::<Vec<_>>());
     street.post_all(letters);
 
     let to_hold: Vec<usize> = (0..cases.len()).filter(|relay| cases[*relay].1.is_held()).collect();
@@ -112,15 +115,17 @@ fn play(scale: Scale) -> Tally {
         recoveries.iter().all(|(relay, _, first)| first.is_some() || (slowly(*relay) && !slow_ones_too)).then_some(())
     };
     street.house.until("every mended sink to get letters", || look(false));
-    wait::until("every other letter to have met its sink", RECOVERY * 2, || {
-        let met = |item: &Value| match cases[relay_of(item)].1 {
-            Fate::Arrive => item["state"] == "sent",
-            Fate::Fail => item["state"] == "failed",
-            Fate::Later => item["attempts"].as_u64() >= Some(1),
-            Fate::Held | Fate::HeldSlowly | Fate::HeldSuspecting => true,
-        };
-        street.items().iter().all(met).then_some(())
-    });
+    let met = |item: &Value| match cases[relay_of(item)].1 {
+        Fate::Arrive => item["state"] == "sent",
+        Fate::Fail => item["state"] == "failed",
+        Fate::Later => item["attempts"].as_u64() >= Some(1),
+        Fate::Held | Fate::HeldSlowly | Fate::HeldSuspecting => true,
+    };
+    let unmet = || street.items().into_iter().find(|item| !met(item));
+    if wait::try_until(RECOVERY * 2, || unmet().is_none().then_some(())).is_none() {
+        let item = unmet().expect("it was there a moment ago");
+        panic!("with {:?} this letter should have got further: {item}; {}", cases[relay_of(&item)], street.relays()[relay_of(&item)]);
+    }
     let mend = |(relay, sink)| {
         drop(sink);
         start(relay, &[])
