@@ -354,3 +354,19 @@ async fn delivery_stops_while_outcomes_cannot_be_written_and_drops_none() {
     assert!(sink.duplicates().is_empty() && !postman.status().suspended);
     assert!(postman.stop(PATIENCE).await);
 }
+
+#[tokio::test]
+async fn a_relay_that_broke_the_protocol_is_used_by_one_session_at_a_time() {
+    let (house, sink) = (House::build().await, sink());
+    sink.add_fault(Fault::new(Stage::Rcpt, When::First(1), What::SurplusReply("250 once more".into())));
+    house.accept_many(150).await;
+    let plan = RelayPlan { limits: Limits { sessions: 5, messages_per_session: 10, ..Limits::default() }, ..smtp(&sink) };
+    let postman = house.postman(plan, live());
+    settled(&house, 150).await;
+    let statistics = sink.statistics();
+    assert!(statistics.sessions >= 15, "{statistics:?}");
+    // The sink may not have closed its end of one session when the next begins.
+    assert!(statistics.most_open <= 2, "{statistics:?}");
+    assert!(sink.letters().iter().all(|letter| !letter.chunked) && sink.duplicates().is_empty());
+    assert!(postman.stop(PATIENCE).await);
+}
