@@ -38,8 +38,10 @@ const GROUP_BYTES: usize = 8 << 20;
 
 /// After a group of so many verbs the next ones will not be long in coming …
 const MANY: usize = 4;
-/// … and so long they are waited for: a commit costs as much as a dozen verbs, and a caller that shares one waits for its end anyhow.
-const GATHERING: Duration = Duration::from_millis(1);
+/// … and so often they are looked for, for so long, until there are enough: a commit costs as much as a dozen verbs, and a caller that shares one waits for
+/// its end anyhow. On a disk that is slow they have gathered meanwhile, and nothing is waited for.
+const GATHERING: (u32, Duration) = (4, Duration::from_micros(250));
+const ENOUGH: usize = 24;
 
 /// Whether a verb brings new work in, or moves on what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,7 +170,7 @@ impl Desk {
         let mut busy = false;
         while let Some(first) = verbs.blocking_recv() {
             if busy && first.way() == Way::In {
-                std::thread::sleep(GATHERING);
+                gather(&verbs);
             }
             let mut bytes = first.bytes();
             group.push(first);
@@ -264,6 +266,16 @@ impl Desk {
             }
         }
         Ok(arrived)
+    }
+}
+
+/// Waits a little for more verbs.
+fn gather(verbs: &mpsc::Receiver<Box<dyn Verb>>) {
+    for _ in 0..GATHERING.0 {
+        if verbs.len() >= ENOUGH {
+            return;
+        }
+        std::thread::sleep(GATHERING.1);
     }
 }
 
