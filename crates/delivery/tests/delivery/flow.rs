@@ -362,7 +362,7 @@ async fn a_relay_that_broke_the_protocol_is_used_by_one_session_at_a_time() {
     let (house, sink) = (House::build().await, sink());
     sink.add_fault(Fault::new(Stage::Rcpt, When::First(1), What::SurplusReply("250 once more".into())));
     house.accept_many(150).await;
-    let plan = RelayPlan { limits: Limits { sessions: 5, messages_per_session: 10, ..Limits::default() }, ..smtp(&sink) };
+    let plan = RelayPlan { limits: Limits { sessions: 5, messages_per_session: 10 }, ..smtp(&sink) };
     let postman = house.postman(plan, live());
     settled(&house, 150).await;
     let statistics = sink.statistics();
