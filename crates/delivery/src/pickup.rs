@@ -15,7 +15,10 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tidings_core::{
     Id,
@@ -179,10 +182,14 @@ pub(crate) fn folder_trouble(path: &Path, error: &io::Error) -> RelayTrouble {
     RelayTrouble::new(TroubleKind::Folder, Stage::Write, format!("{}: {error}", path.display())).hint(hint)
 }
 
+/// Sessions begin side by side: each tries the folder with a file of its own.
+static TRIES: AtomicU64 = AtomicU64::new(0);
+
 /// Whether a file can be made in the folder; the permission bits alone do not tell.
 fn probe(plan: &PickupPlan) -> Result<(), RelayTrouble> {
     let folder = &plan.folder;
-    let path = folder.join(format!("probe-{}.{COMPOSING}", std::process::id()));
+    let number = TRIES.fetch_add(1, Ordering::Relaxed);
+    let path = folder.join(format!("probe-{}-{number}.{COMPOSING}", std::process::id()));
     let made = create(&path).and_then(|_| fs::remove_file(&path));
     made.or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(folder_trouble(folder, &error)) })?;
     room_on_disk(plan)
@@ -452,6 +459,18 @@ mod tests {
     fn the_envelope_stands_first_and_dots_stay_single() {
         let text = composed("ada@example.org", "Subject: x\r\n\r\n.dot\nbare\r\n", true);
         assert_eq!(text, "X-Sender: from@example.org\r\nX-Receiver: ada@example.org\r\nSubject: x\r\n\r\n.dot\r\nbare\r\n");
+    }
+
+    #[test]
+    fn sessions_that_begin_at_the_same_time_do_not_take_the_folder_for_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = PickupPlan::new(folder.path());
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..200).for_each(|_| probe(&plan).unwrap()));
+            }
+        });
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]
