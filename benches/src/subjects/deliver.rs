@@ -144,6 +144,22 @@ pub(crate) async fn filled(bench: &Bench, setup: Setup, numbers: Range<u64>, man
     Ok((house, server))
 }
 
+/// Lets a filled outbox go to the counting sink: from the first letter there to the last, settling and the server's end included in its costs.
+///
+/// # Errors
+/// If a letter does not come, or is not settled.
+pub(crate) async fn drained(house: &House, server: Server, sink: &CountingSink, letters: u64) -> Result<Reading> {
+    let before = server.state()?;
+    house.resume().await?;
+    let start = sink.wait_for(1, PATIENCE).await?;
+    let early = sink.letters();
+    let end = sink.wait_for(letters, PATIENCE).await?;
+    server.settled(real(letters), SETTLING).await?;
+    let after = server.state()?;
+    server.stop().await?;
+    Ok(Reading { rate: rate(letters - early.min(letters), end - start), ..after.since(&before, letters) })
+}
+
 /// Letters a second.
 pub(crate) fn rate(letters: u64, taken: Duration) -> f64 {
     real(letters) / taken.as_secs_f64().max(1e-6)

@@ -1,9 +1,6 @@
 //! A relay far away: a filled outbox goes over one session to the counting sink, through a line on which a byte takes 25 ms each way.
 
-use super::{
-    PATIENCE,
-    deliver::{self, SETTLING},
-};
+use super::deliver;
 use crate::{
     bench::Bench,
     counting_sink::{CountingSink, Duties},
@@ -11,7 +8,6 @@ use crate::{
     load::Manner,
     rounds::Reading,
     server::Setup,
-    stats::real,
 };
 use anyhow::{Result, ensure};
 use std::time::Duration;
@@ -30,14 +26,7 @@ pub(crate) async fn measure(bench: &Bench, chunking: bool) -> Result<Reading> {
     let line = LongLine::to(sink.addr(), ONE_WAY)?;
     let setup = Setup::smtp(bench, line.addr()).sessions(1);
     let (house, server) = deliver::filled(bench, setup, 0..letters, Manner::BATCHES).await?;
-    let before = server.state()?;
-    house.resume().await?;
-    let start = sink.wait_for(1, PATIENCE).await?;
-    let early = sink.letters();
-    let end = sink.wait_for(letters, PATIENCE).await?;
-    server.settled(real(letters), SETTLING).await?;
-    let after = server.state()?;
-    server.stop().await?;
+    let reading = deliver::drained(&house, server, &sink, letters).await?;
     ensure!(sink.letters() == letters, "the sink has {} letters, not {letters}", sink.letters());
-    Ok(Reading { rate: deliver::rate(letters - early.min(letters), end - start), ..after.since(&before, letters) })
+    Ok(reading)
 }

@@ -4,13 +4,14 @@ mod house;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidings_testkit::certs::{CertFiles, TestCa, Validity};
 use tidings_testkit::folder::Folder;
 use tidings_testkit::judge::{Verdict, judge};
 use tidings_testkit::postfix::{MaildirLetter, Postfix};
+use tidings_testkit::wait;
 
 use house::events::{event, person, test_letter};
 use house::{House, PATIENCE};
@@ -373,11 +374,8 @@ fn letters_in_chunks_reach_postfix_whole_and_its_refusals_touch_their_own() {
     assert!(failed.len() == 3 && failed.iter().all(|item| text(item, "to").starts_with("gone")), "{failed:?}");
     // Postfix counts commands when a session ends.
     assert!(house.terminate().success());
-    let deadline = Instant::now() + PATIENCE;
-    while !postfix.log().contains(" bdat=60/63 ") {
-        assert!(Instant::now() < deadline, "not all went by BDAT: {}", postfix.log());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    let counted = wait::try_until(PATIENCE, || postfix.log().contains(" bdat=60/63 ").then_some(()));
+    assert!(counted.is_some(), "not all went by BDAT: {}", postfix.log());
     let log = postfix.log();
     assert!(!log.contains("improper command pipelining") && !log.contains("too many errors"), "{log}");
 }
