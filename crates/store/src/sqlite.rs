@@ -11,6 +11,7 @@ mod reader;
 mod relays;
 mod settle;
 mod space;
+mod spans;
 mod tokens;
 mod words;
 mod work;
@@ -49,6 +50,8 @@ pub struct Tuning {
     pub free_space: Option<FreeSpace>,
     /// Waited for before each commit, as a disk with slow flushes would have it.
     pub flush_delay: Duration,
+    /// Items that share a span of the index of recipients, in place of some ten thousand.
+    pub span_items: Option<u32>,
     /// The largest size of the database in pages; beyond it SQLite says that the disk is full.
     pub page_limit: Option<u32>,
 }
@@ -90,6 +93,7 @@ impl SqliteStore {
             space: space.clone(),
             arrivals: arrivals.clone(),
             flush_delay: tuning.flush_delay,
+            span_items: tuning.span_items,
         };
         let readers = Readers::start(reading, space.clone())?;
         let writer = Writer::start(writing, supplies)?;

@@ -139,11 +139,12 @@ fn add_item(work: &mut Work<'_>, acceptance: &Acceptance, letter: &Letter, item:
     let hash = recipient_hash(&folded);
     let folded = (folded != item.to.as_str()).then_some(folded);
     let expires_at = item.expires_at.as_millisecond();
+    let span = work.span()?;
     work.db
         .prepare_cached(
             "INSERT INTO item (id, event, letter, kind, relay, lane, role, state, due_at, expires_at, accepted_at, open_until, attempts, token, node, flags,
-                 folded_hash, recipient, folded)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?10, 0, ?12, ?13, ?14, ?15, ?16, ?17)",
+                 folded_hash, recipient, folded, span)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?10, 0, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
         )?
         .execute(params![
             item.id.number(),
@@ -162,7 +163,8 @@ fn add_item(work: &mut Work<'_>, acceptance: &Acceptance, letter: &Letter, item:
             flags,
             hash,
             item.to.as_str(),
-            folded
+            folded,
+            span
         ])?;
     if let Some(reason) = &item.held {
         work.note(&Line { item: item.id.number(), at: work.now_ms(), what: "withheld", who: None, detail: Some(reason) })?;

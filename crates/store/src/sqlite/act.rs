@@ -1,14 +1,14 @@
 //! What an operator does to items.
 
 use crate::{
+    error::StoreError,
     sqlite::{
         fault::Fault,
-        filter::condition,
+        filter::{Order, fitting},
         work::{Line, Work},
     },
     store::{Acted, Action, Filter},
 };
-use rusqlite::params_from_iter;
 use tidings_core::{lane::LaneSet, outbox::State};
 
 /// An action on more items than this is written in steps, so that a million items do not hold up the writer.
@@ -32,29 +32,10 @@ struct Target {
 /// One step of the verb: the items that fit, by id, after `after` and up to `last`.
 pub(crate) fn act(work: &mut Work<'_>, action: Action, filter: &Filter, by: &str, after: i64, last: i64) -> Result<Step, Fault> {
     let mut acted = Acted { changed: 0, skipped: 0 };
-    let Some(mut fits) = condition(work.db, filter)? else { return Ok(Step { acted, next: None }) };
-    fits.narrow("i.id >", after);
-    fits.narrow("i.id <=", last);
-    let sql = format!(
-        "SELECT i.id, i.event, i.letter, i.flags, i.state, (SELECT l.bytes IS NOT NULL FROM letter l WHERE l.id = i.letter)
-         FROM item i WHERE {} ORDER BY i.id LIMIT {STEP}",
-        fits.sql
-    );
-    let targets: Vec<(Target, i64)> = work
-        .db
-        .prepare_cached(&sql)?
-        .query_map(params_from_iter(&fits.values), |row| {
-            let number: i64 = row.get(4)?;
-            let state = State::from_number(number).unwrap_or(State::Cancelled);
-            let (flags, letter_there) = (row.get(3)?, row.get(5)?);
-            Ok((Target { id: row.get(0)?, event: row.get(1)?, letter: row.get(2)?, flags, state, letter_there }, number))
-        })?
-        .collect::<Result<_, _>>()?;
-    for (target, number) in &targets {
-        if State::from_number(*number).is_none() {
-            return Err(crate::StoreError::Corrupt(format!("item.state: {number}")).into());
-        }
-        if one(work, action, target, by)? {
+    let ids = fitting(work.db, filter, Order::Oldest, (after, last), STEP)?;
+    for id in &ids {
+        let target = target(work, *id)?;
+        if one(work, action, &target, by)? {
             acted.changed += 1;
         } else {
             acted.skipped += 1;
@@ -63,8 +44,20 @@ pub(crate) fn act(work: &mut Work<'_>, action: Action, filter: &Filter, by: &str
     if acted.changed > 0 && matches!(action, Action::Retry | Action::Release) {
         work.arrived = LaneSet::ALL;
     }
-    let full = targets.len() == STEP as usize;
-    Ok(Step { acted, next: targets.last().filter(|_| full).map(|(target, _)| target.id) })
+    let full = ids.len() == STEP as usize;
+    Ok(Step { acted, next: ids.last().copied().filter(|_| full) })
+}
+
+fn target(work: &Work<'_>, id: i64) -> Result<Target, Fault> {
+    let found = work
+        .db
+        .prepare_cached(
+            "SELECT i.event, i.letter, i.flags, i.state, (SELECT l.bytes IS NOT NULL FROM letter l WHERE l.id = i.letter) FROM item i WHERE i.id = ?1",
+        )?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get::<_, i64>(3)?, row.get(4)?)))?;
+    let (event, letter, flags, number, letter_there) = found;
+    let state = State::from_number(number).ok_or_else(|| StoreError::Corrupt(format!("item.state: {number}")))?;
+    Ok(Target { id, event, letter, flags, state, letter_there })
 }
 
 fn one(work: &mut Work<'_>, action: Action, target: &Target, by: &str) -> Result<bool, Fault> {

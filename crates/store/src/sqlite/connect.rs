@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_outbox.sql"),
     include_str!("migrations/0002_patterns.sql"),
     include_str!("migrations/0003_history_next.sql"),
+    include_str!("migrations/0004_spans.sql"),
 ];
 
 /// How long a process waits for another one's transaction: an operator's command beside a busy server, or the other way round.

@@ -6,12 +6,12 @@ use crate::{
     sqlite::{
         accept::role_of,
         fault::Fault,
-        filter::condition,
+        filter::{Order, fitting},
         work::{MAYBE_DUPLICATE, SENSITIVE, pattern_text},
     },
     store::{Depth, EventRecord, Filter, HistoryLine, ItemDetail, ItemRow, Page},
 };
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row};
 use tidings_core::{Id, Lane, outbox::State, time::from_millis};
 
 const ROW: &str =
@@ -51,24 +51,23 @@ fn item_row(row: &Row<'_>) -> Result<ItemRow, Fault> {
 
 /// A page of a listing, newest first.
 pub(crate) fn items(db: &Connection, filter: &Filter, before: Option<Id>, limit: u16) -> Result<Page<ItemRow>, Fault> {
-    let mut page = Page { items: Vec::new(), next: None };
-    let Some(mut fits) = condition(db, filter)? else { return Ok(page) };
-    if let Some(before) = before {
-        fits.narrow("i.id <", before.number());
-    }
+    let last = before.map_or(i64::MAX, |before| before.number().saturating_sub(1));
     let limit = limit.max(1);
     // One more than asked for tells whether there is a next page.
-    let sql = format!("{ROW} WHERE {} ORDER BY i.id DESC LIMIT {}", fits.sql, u32::from(limit) + 1);
-    let mut found = db.prepare_cached(&sql)?;
-    let mut rows = found.query(params_from_iter(&fits.values))?;
-    while let Some(row) = rows.next()? {
-        if page.items.len() == usize::from(limit) {
-            page.next = page.items.last().map(|item| item.id);
-            break;
+    let mut ids = fitting(db, filter, Order::Newest, (i64::MIN, last), u32::from(limit) + 1)?;
+    let more = ids.len() > usize::from(limit);
+    ids.truncate(usize::from(limit));
+    let next = ids.last().filter(|_| more).map(|id| Id::from_number(*id));
+    let mut found = db.prepare_cached(&format!("{ROW} WHERE i.id = ?1"))?;
+    let mut items = Vec::with_capacity(ids.len());
+    for id in ids {
+        // An item whose letter or words are gone is not listed, as ever.
+        let mut rows = found.query([id])?;
+        if let Some(row) = rows.next()? {
+            items.push(item_row(row)?);
         }
-        page.items.push(item_row(row)?);
     }
-    Ok(page)
+    Ok(Page { items, next })
 }
 
 /// One item with its history. That it was accepted needs no line of its own: the item knows when.

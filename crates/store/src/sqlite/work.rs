@@ -4,7 +4,7 @@ use crate::{
     error::StoreError,
     pack::{Mould, Patterns},
     seal::SealKey,
-    sqlite::{fault::Fault, words::Words},
+    sqlite::{fault::Fault, spans::Spans, words::Words},
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use tidings_core::{Timestamp, lane::LaneSet, outbox::State};
@@ -20,6 +20,7 @@ pub(crate) const HAS_SECRET: i64 = 4;
 pub(crate) struct Work<'a> {
     pub(crate) db: &'a Connection,
     pub(crate) words: &'a mut Words,
+    pub(crate) spans: &'a mut Spans,
     pub(crate) patterns: &'a Patterns,
     pub(crate) key: &'a SealKey,
     pub(crate) now: Timestamp,
@@ -52,6 +53,11 @@ impl Work<'_> {
 
     pub(crate) fn relay(&mut self, name: &str) -> Result<i64, Fault> {
         self.words.relay(self.db, name)
+    }
+
+    /// The span of the next item.
+    pub(crate) fn span(&mut self) -> Result<i64, Fault> {
+        self.spans.next(self.db)
     }
 
     /// Adds a line to an item's history.

@@ -12,6 +12,7 @@ use crate::{
     sqlite::{
         fault::{Fault, repeat},
         space::Space,
+        spans::Spans,
         words::Words,
         work::Work,
     },
@@ -103,6 +104,8 @@ pub(crate) struct Supplies {
     pub(crate) arrivals: watch::Sender<Arrivals>,
     /// Stands for a slow disk in tests: waited for before each commit.
     pub(crate) flush_delay: Duration,
+    /// See [`Spans::of`].
+    pub(crate) span_items: Option<u32>,
 }
 
 /// The handle of the writer's thread.
@@ -117,7 +120,8 @@ impl Writer {
     pub(crate) fn start(db: Connection, supplies: Supplies) -> Result<Self, StoreError> {
         let (queue, verbs) = mpsc::channel(QUEUE);
         let commits = Arc::new(AtomicU64::new(0));
-        let desk = Desk { db, supplies, words: Words::default(), commits: commits.clone() };
+        let spans = Spans::of(supplies.span_items);
+        let desk = Desk { db, supplies, words: Words::default(), spans, commits: commits.clone() };
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || desk.serve(verbs))
@@ -161,6 +165,7 @@ struct Desk {
     db: Connection,
     supplies: Supplies,
     words: Words,
+    spans: Spans,
     commits: Arc<AtomicU64>,
 }
 
@@ -250,7 +255,8 @@ impl Desk {
             }
             let now = self.supplies.clock.now();
             let Supplies { key, patterns, .. } = &self.supplies;
-            let mut work = Work { db: &self.db, words: &mut self.words, patterns, key, now, arrived: LaneSet::NONE };
+            let mut work =
+                Work { db: &self.db, words: &mut self.words, spans: &mut self.spans, patterns, key, now, arrived: LaneSet::NONE };
             match verb.run(&mut work) {
                 Ok(()) => arrived = arrived.or(work.arrived),
                 Err(fault) if self.db.is_autocommit() => return Err(Trouble::Group(fault)),

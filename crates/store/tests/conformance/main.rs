@@ -60,6 +60,7 @@ macro_rules! conformance {
             reading::a_listing_is_paged_newest_first,
             reading::each_filter_fits,
             reading::an_address_is_found_without_regard_to_case,
+            reading::a_recipients_items_are_paged_newest_first,
             reading::a_page_tells_whether_there_is_more,
             reading::depths_count_what_is_open,
             reading::relays_keep_what_is_said_of_them,

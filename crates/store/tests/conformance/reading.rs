@@ -28,6 +28,28 @@ pub(crate) async fn a_listing_is_paged_newest_first(house: &House) {
     assert_eq!((seen, pages), (all, 3));
 }
 
+pub(crate) async fn a_recipients_items_are_paged_newest_first(house: &House) {
+    let mut all = Vec::new();
+    for n in 0..23 {
+        let to = if n % 3 == 0 { "grace@example.org" } else { "Ada@example.org" };
+        all.push((house.accept_one(house.an_event(&format!("e{n}")).to(&[to])).await, to));
+    }
+    for (address, state) in [("ada@example.org", None), ("grace@example.org", Some(State::Waiting))] {
+        let filter = Filter { to: Some(address.to_owned()), state, ..Filter::default() };
+        let (mut seen, mut before) = (Vec::new(), None);
+        loop {
+            let page = house.store.items(filter.clone(), before, 3).await.unwrap();
+            seen.extend(page.items.iter().map(|item| item.id));
+            before = page.next;
+            if before.is_none() {
+                break;
+            }
+        }
+        let expected: Vec<Id> = all.iter().rev().filter(|(_, to)| to.to_lowercase() == address).map(|(id, _)| *id).collect();
+        assert_eq!(seen, expected, "{address}");
+    }
+}
+
 pub(crate) async fn a_page_tells_whether_there_is_more(house: &House) {
     for n in 0..4 {
         house.accept(house.an_event(&format!("e{n}"))).await;

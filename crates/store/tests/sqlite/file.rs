@@ -92,7 +92,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     db.execute_batch("PRAGMA user_version = 99").unwrap();
     drop(db);
     let before = fs::read(&path).unwrap();
-    assert!(matches!(refusal(folder.path()).await, StoreError::Newer { found: 99, known: 3, .. }));
+    assert!(matches!(refusal(folder.path()).await, StoreError::Newer { found: 99, known: 4, .. }));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 

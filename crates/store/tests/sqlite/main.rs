@@ -12,3 +12,4 @@ mod file;
 mod group;
 mod second;
 mod secrets;
+mod spans;
