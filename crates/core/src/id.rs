@@ -27,6 +27,11 @@ impl Id {
         Self(number)
     }
 
+    /// The lowest that a mint makes at `at` or later. The other way round it is no bound: after the clock was set back a mint goes on above its highest.
+    pub fn first_of(at: Timestamp) -> Self {
+        Self(((at.as_millisecond() - EPOCH_MS).max(0) << TICK_BITS) << NODE_BITS)
+    }
+
     /// The number that the store keeps; never negative for a minted id.
     pub const fn number(self) -> i64 {
         self.0
@@ -127,6 +132,15 @@ mod tests {
         assert!(second > first);
         let after_restart = IdMint::starting_after(Some(second), 3).mint(noon - jiff::SignedDuration::from_hours(9));
         assert!(after_restart > second);
+    }
+
+    #[test]
+    fn nothing_minted_from_a_moment_on_lies_below_its_first_id() {
+        let noon: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+        let mint = IdMint::starting_after(None, 0);
+        let before = mint.mint(noon - jiff::SignedDuration::from_millis(1));
+        assert!(before < Id::first_of(noon) && Id::first_of(noon) <= mint.mint(noon));
+        assert!(Id::first_of(noon) < mint.mint(noon - jiff::SignedDuration::from_hours(1)), "set back, it goes on above its highest");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod accept;
 mod act;
 mod claim;
+mod clock;
 mod connect;
 mod fault;
 mod filter;

@@ -213,7 +213,8 @@ pub struct ItemRow {
 pub struct HistoryLine {
     /// When.
     pub at: Timestamp,
-    /// What: `accepted`, `sent`, `refused`, `unknown`, `returned`, `withheld`, `barred`, `lapsed`, `expired`, `taken` (by the relay that takes over), `retry`, `cancel`, `hold`, `release`.
+    /// What: `accepted`, `sent`, `refused`, `unknown`, `returned`, `withheld`, `barred`, `lapsed`, `expired`, `taken` (by the relay that takes over), `clock`
+    /// (the clock was set back: its times were moved), `retry`, `cancel`, `hold`, `release`.
     pub what: String,
     /// Who, for an operator's action.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -361,6 +362,9 @@ pub struct TokenRecord {
 }
 
 /// The database of the house.
+///
+/// Should the clock be set back, open items that were accepted while it was ahead do not wait until it is there again: their times move back with it, a line
+/// `clock` in each history says so, and nothing else about them changes. Leases last as long as they were given for.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Writes events with their letters and items: all of `batch` or nothing, in one transaction that other callers may share.

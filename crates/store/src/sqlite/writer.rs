@@ -10,6 +10,7 @@ use crate::{
     pack::Patterns,
     seal::SealKey,
     sqlite::{
+        clock::{self, Watch},
         fault::{Fault, repeat},
         space::Space,
         spans::Spans,
@@ -28,7 +29,10 @@ use std::{
     time::Duration,
 };
 use tidings_core::{Clock, lane::LaneSet};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{
+    mpsc::{self, error::TryRecvError},
+    oneshot, watch,
+};
 
 /// Verbs that may stand in the queue; beyond it callers wait.
 const QUEUE: usize = 1024;
@@ -121,7 +125,7 @@ impl Writer {
         let (queue, verbs) = mpsc::channel(QUEUE);
         let commits = Arc::new(AtomicU64::new(0));
         let spans = Spans::of(supplies.span_items);
-        let desk = Desk { db, supplies, words: Words::default(), spans, commits: commits.clone() };
+        let desk = Desk { db, supplies, words: Words::default(), spans, watch: Watch::default(), commits: commits.clone() };
         let thread = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || desk.serve(verbs))
@@ -166,6 +170,7 @@ struct Desk {
     supplies: Supplies,
     words: Words,
     spans: Spans,
+    watch: Watch,
     commits: Arc<AtomicU64>,
 }
 
@@ -173,7 +178,7 @@ impl Desk {
     fn serve(mut self, mut verbs: mpsc::Receiver<Box<dyn Verb>>) {
         let mut group: Vec<Box<dyn Verb>> = Vec::new();
         let mut busy = false;
-        while let Some(first) = verbs.blocking_recv() {
+        while let Some(first) = self.next(&mut verbs) {
             if busy && first.way() == Way::In {
                 gather(&verbs);
             }
@@ -185,10 +190,58 @@ impl Desk {
                 group.push(next);
             }
             busy = group.len() >= MANY;
+            self.look_at_clock();
             self.write(&mut group);
             for verb in group.drain(..) {
                 verb.answer();
             }
+        }
+    }
+
+    /// The next verb. Nobody waits for the mending of a step of the clock: it goes on while nobody asks for anything, and by a step before each group.
+    fn next(&mut self, verbs: &mut mpsc::Receiver<Box<dyn Verb>>) -> Option<Box<dyn Verb>> {
+        while let Some(mend) = self.watch.due() {
+            match verbs.try_recv() {
+                Ok(verb) => return Some(verb),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) if self.mend(mend) => {}
+                // It could not be written: again with the next group.
+                Err(TryRecvError::Empty) => break,
+            }
+        }
+        verbs.blocking_recv()
+    }
+
+    /// Before a group is written, so that what it claims is due by the clock as it is now.
+    fn look_at_clock(&mut self) {
+        if let Err(fault) = self.watch.look(&self.db, self.supplies.clock.now()) {
+            let error = fault.into_store(&self.supplies.space);
+            tracing::warn!(%error, "it could not be found out whether the clock was set back");
+        }
+        if let Some(mend) = self.watch.due() {
+            self.mend(mend);
+        }
+    }
+
+    /// A step of mending, in a transaction of its own. Tells whether it is on disk.
+    fn mend(&mut self, mend: clock::Mend) -> bool {
+        let (reply, mut answer) = oneshot::channel();
+        let step = move |work: &mut Work<'_>| clock::step(work, mend);
+        let mut group: [Box<dyn Verb>; 1] = [Box::new(Asked { verb: step, way: Way::On, bytes: 0, outcome: None, reply })];
+        self.write(&mut group);
+        for step in group {
+            step.answer();
+        }
+        match answer.try_recv() {
+            Ok(Ok(step)) => {
+                self.watch.done(&step);
+                true
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "items accepted while the clock was ahead still wait");
+                false
+            }
+            Err(_) => false,
         }
     }
 
@@ -258,7 +311,12 @@ impl Desk {
             let mut work =
                 Work { db: &self.db, words: &mut self.words, spans: &mut self.spans, patterns, key, now, arrived: LaneSet::NONE };
             match verb.run(&mut work) {
-                Ok(()) => arrived = arrived.or(work.arrived),
+                Ok(()) => {
+                    arrived = arrived.or(work.arrived);
+                    if verb.way() == Way::In {
+                        self.watch.accepted(now);
+                    }
+                }
                 Err(fault) if self.db.is_autocommit() => return Err(Trouble::Group(fault)),
                 Err(fault) if care == Care::Shared => return Err(Trouble::Verb(fault)),
                 Err(fault) => {

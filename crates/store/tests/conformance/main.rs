@@ -8,6 +8,7 @@ mod house;
 mod accepting;
 mod acting;
 mod claiming;
+mod clock;
 mod erasing;
 mod model;
 mod reading;
@@ -41,6 +42,11 @@ macro_rules! conformance {
             claiming::a_paused_relay_gives_nothing,
             claiming::many_claimers_never_share_an_item,
             claiming::an_item_born_claimed_is_settled_with_token_one,
+            clock::what_was_accepted_while_the_clock_was_ahead_is_due_once_it_is_set_back,
+            clock::a_step_back_changes_times_and_nothing_else,
+            clock::a_small_correction_of_the_clock_moves_nothing,
+            clock::each_step_back_is_mended,
+            clock::more_items_than_a_step_are_all_mended,
             settling::each_outcome_is_written_with_its_history,
             settling::a_late_node_cannot_overwrite_its_successor,
             settling::a_settled_item_cannot_be_settled_again,

@@ -65,6 +65,10 @@ enum Step {
     Advance {
         seconds: i64,
     },
+    /// The clock is set back, and somebody asks for something.
+    Back {
+        seconds: i64,
+    },
 }
 
 fn lanes() -> impl Strategy<Value = LaneSet> {
@@ -91,6 +95,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (action, prop::option::weighted(0.8, 0usize..12)).prop_map(|(action, item)| Step::Act { action, item }),
         1 => (0usize..2, prop::bool::ANY).prop_map(|(relay, paused)| Step::Pause { relay, paused }),
         4 => (1i64..50).prop_map(|seconds| Step::Advance { seconds }),
+        1 => (1i64..60).prop_map(|seconds| Step::Back { seconds }),
     ]
 }
 
@@ -101,6 +106,7 @@ struct ModelItem {
     state: State,
     due: Timestamp,
     expires: Timestamp,
+    accepted: Timestamp,
     attempts: u32,
     token: i64,
     node: Option<usize>,
@@ -145,6 +151,7 @@ struct Model {
     leases: Vec<(Id, i64)>,
     paused: [bool; 2],
     accepted: usize,
+    newest: Option<Timestamp>,
 }
 
 impl Model {
@@ -174,6 +181,22 @@ impl Model {
         given.into_iter().map(|(_, _, id)| id).collect()
     }
 
+    /// The clock shows `now`, which may be behind what was accepted.
+    fn set_back(&mut self, now: Timestamp) {
+        if self.newest.is_none_or(|newest| newest.duration_since(now) <= seconds(1)) {
+            return;
+        }
+        self.newest = Some(now);
+        for item in self.items.values_mut().filter(|item| !item.state.is_final() && item.accepted > now) {
+            let ahead = item.accepted.duration_since(now);
+            if item.state != State::Claimed && (item.token == 0 || item.due >= item.accepted) {
+                item.due -= ahead;
+            }
+            (item.expires, item.accepted) = (item.expires - ahead, now);
+            item.history.push("clock");
+        }
+    }
+
     fn lease(&self, age: usize) -> Option<(Id, i64)> {
         self.leases.iter().rev().nth(age).copied()
     }
@@ -191,12 +214,14 @@ async fn play(house: &House, model: &mut Model, step: &Step) {
             let at = |by| now.checked_add(seconds(by)).unwrap();
             let (state, history) = if held { (State::Held, vec!["accepted", "withheld"]) } else { (State::Waiting, vec!["accepted"]) };
             let (due, expires) = (at(due), at(life));
+            model.newest = model.newest.max(Some(now));
             let item = ModelItem {
                 lane: Lane::ALL[lane],
                 relay,
                 state,
                 due,
                 expires,
+                accepted: now,
                 attempts: 0,
                 token: 0,
                 node: None,
@@ -320,6 +345,11 @@ async fn play(house: &House, model: &mut Model, step: &Step) {
             model.paused[relay] = paused;
         }
         Step::Advance { seconds: by } => house.clock.advance(seconds(by)),
+        Step::Back { seconds: by } => {
+            house.clock.advance(seconds(-by));
+            store.ready().await.unwrap();
+            model.set_back(house.now());
+        }
     }
 }
 
@@ -330,7 +360,7 @@ async fn compare(house: &House, model: &Model) {
         let item = &model.items[&row.id];
         assert_eq!((row.state, row.attempts, row.maybe_duplicate), (item.state, item.attempts, item.duplicate), "{}", row.id);
         if !item.state.is_final() {
-            assert_eq!(row.due_at, item.due, "{}", row.id);
+            assert_eq!((row.due_at, row.expires_at, row.accepted_at), (item.due, item.expires, item.accepted), "{}", row.id);
         }
         assert_eq!(house.history(row.id).await, item.history, "{}", row.id);
         assert_eq!(house.store.letter(row.id).await.unwrap().is_some(), !item.sensitive, "{}", row.id);

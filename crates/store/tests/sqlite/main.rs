@@ -6,6 +6,7 @@
 #[path = "../house/mod.rs"]
 mod house;
 
+mod clock;
 mod crash;
 mod disk;
 mod file;
