@@ -30,7 +30,7 @@ impl Mode {
 }
 
 /// The guard's settings; see the section `[safety]` of the configuration.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EnvironmentGuard {
     mode: Mode,
     redirect_to: Option<Address>,

@@ -7,7 +7,7 @@ use crate::{
 use std::time::Duration;
 
 /// The delays between attempts on one item.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RetryPolicy {
     /// When the next attempt comes.
     pub rhythm: Rhythm,
@@ -16,7 +16,7 @@ pub struct RetryPolicy {
 }
 
 /// The rhythm of attempts.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Rhythm {
     /// After the first refusal the first delay, and so on; the last one repeats. Each is varied by up to a fifth either way, so that letters refused
     /// together do not come back together.

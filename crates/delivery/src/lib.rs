@@ -23,12 +23,13 @@ mod postman;
 mod queue;
 mod rate;
 mod relay_desk;
+mod roster;
 mod secret;
 mod settler;
 pub mod smtp;
 mod standings;
 
 pub use direct::{Delivered, deliver_now, probe};
-pub use postman::{Postman, PostmanOptions, Status};
+pub use postman::{Postman, PostmanOptions, Refit, Route, Status};
 pub use relay_desk::RelayStatus;
 pub use secret::Secret;

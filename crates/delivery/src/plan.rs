@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use tidings_core::retry::RetryPolicy;
 
 /// One configured way out.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RelayPlan {
     /// Its name in the outbox.
     pub name: String,
@@ -42,7 +42,7 @@ impl RelayPlan {
 }
 
 /// How letters leave.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Way {
     /// To a mail relay by SMTP (RFC 5321, RFC 6409).
     Smtp(SmtpPlan),
@@ -87,7 +87,7 @@ impl PickupPlan {
 }
 
 /// A mail relay.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SmtpPlan {
     /// Host name or IP address; the name that its certificate must carry.
     pub host: String,
@@ -185,7 +185,7 @@ pub enum TlsMin {
 }
 
 /// How to sign in (RFC 4954). Bound to the relay it was made for: an engine that is about to use it elsewhere refuses.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AuthPlan {
     /// The user name.
     pub(crate) user: String,
@@ -199,7 +199,7 @@ pub struct AuthPlan {
 }
 
 /// What proves that we are the user.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Proof {
     /// A password.
     Password(Secret),

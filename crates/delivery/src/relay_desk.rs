@@ -67,6 +67,8 @@ pub(crate) struct RelayDesk {
     node: String,
     /// Its place in the standings.
     place: usize,
+    /// The desk before this one ended while the relay was held: that it works again is still to be told.
+    owes_recovery: bool,
     standings: Arc<Standings>,
     status: Arc<Mutex<RelayStatus>>,
     news: Newswire,
@@ -132,6 +134,7 @@ impl RelayDesk {
     pub(crate) fn new(parts: DeskParts) -> Self {
         let DeskParts { plan, courier, bench, store, house, clock, node, place, standings, status, news, remarks } = parts;
         let (now, breaker) = (Instant::now(), Breaker::new(plan.breaker.clone()));
+        let owes_recovery = status.lock().unwrap_or_else(PoisonError::into_inner).condition == "held";
         let batch = smallest_batch(&plan);
         let queues = vec![Queue::new(Arc::clone(&standings.place(place).name), None)];
         let session_rate = plan.rates.sessions_per_minute.map(|limit| Window::new(limit, Duration::from_mins(1)));
@@ -144,6 +147,7 @@ impl RelayDesk {
             clock,
             node,
             place,
+            owes_recovery,
             standings,
             status,
             news,
@@ -283,7 +287,7 @@ impl RelayDesk {
         let view = self.bench.view();
         let wants_letter = self.breaker.probes_with_a_letter() && view.queued + view.in_flight == 0;
         self.standings.note(self.place, away, wants_letter);
-        let over: Vec<usize> = self.standings.taken_over_by(self.place).collect();
+        let over = self.standings.taken_over_by(self.place);
         self.queues.retain(|queue| queue.of.is_none_or(|place| over.contains(&place)));
         for place in over {
             if !self.queues.iter().any(|queue| queue.of == Some(place)) {
@@ -301,7 +305,8 @@ impl RelayDesk {
         self.seen = (view.opened, view.answered);
         self.starting = self.starting.saturating_sub(usize::try_from(opened).unwrap_or(usize::MAX));
         let recovered = (opened > 0 && self.breaker.opened()) || (answered > 0 && self.breaker.answered());
-        if recovered {
+        if recovered || (answered > 0 && std::mem::take(&mut self.owes_recovery)) {
+            self.owes_recovery = false;
             tracing::info!(relay = %self.plan.name, "the relay works again");
             self.news.tell(&self.plan.name, News::Recovered);
             (self.ramping, self.held_since) = (true, None);

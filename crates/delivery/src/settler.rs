@@ -1,10 +1,7 @@
 //! Writes outcomes in groups, and stops delivery while that fails: a letter sent whose outcome cannot be written is sent again one day.
 
-use crate::{bench::Bench, house::House};
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use crate::{house::House, roster::Roster};
+use std::{sync::Arc, time::Duration};
 use tidings_core::outbox::Settlement;
 use tidings_store::{Settled, Store};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -22,7 +19,7 @@ pub(crate) struct Settler {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) outcomes: UnboundedReceiver<Settlement>,
     pub(crate) house: Arc<House>,
-    pub(crate) benches: Vec<Weak<Bench>>,
+    pub(crate) roster: Arc<Roster>,
 }
 
 impl Settler {
@@ -42,17 +39,11 @@ impl Settler {
             let before = self.house.outcomes_written(group.len());
             if self.house.suspend(false) {
                 tracing::info!("outcomes can be written again, delivery goes on");
-                self.rouse();
+                self.roster.rouse();
             } else if House::was_full(before) {
-                self.rouse();
+                self.roster.rouse();
             }
             group.clear();
-        }
-    }
-
-    fn rouse(&self) {
-        for bench in self.benches.iter().filter_map(Weak::upgrade) {
-            bench.rouse();
         }
     }
 

@@ -17,7 +17,7 @@ use tidings_alerts::{Door, Herald, HeraldOptions, Webhook};
 use tidings_config::{self as sections, LoadOptions, Settings};
 use tidings_core::Clock;
 use tidings_delivery::{
-    Postman, PostmanOptions, Secret,
+    Postman, PostmanOptions, Route, Secret,
     courier::TroubleKind,
     news::Newswire,
     oauth::{ClientKey, ClientProof, Grant, KeyAlgorithm, TokenPlan},
@@ -237,9 +237,7 @@ impl House {
     pub fn postman(&self) -> Result<Postman> {
         Ok(Postman::start(PostmanOptions {
             store: Arc::clone(&self.store),
-            relays: self.relays.clone(),
-            guard: self.safety.guard(),
-            file: self.safety.file.clone(),
+            route: Route { relays: self.relays.clone(), guard: self.safety.guard(), file: self.safety.file.clone() },
             clock: Arc::new(SystemClock) as Arc<dyn Clock>,
             node: SERVE_NODE.to_owned(),
             seed: u64::from_le_bytes(crate::clock::random()?),

@@ -4,7 +4,7 @@ use crate::secret::Secret;
 use std::net::IpAddr;
 
 /// How access tokens for one relay are got. What proves the client is bound to the token URL it was given for, and sent nowhere else.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TokenPlan {
     pub(super) token_url: String,
     pub(super) client_id: String,
@@ -16,7 +16,7 @@ pub struct TokenPlan {
 }
 
 /// What proves that we are the client.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum ClientProof {
     /// A secret in the body of the request, `client_secret` (RFC 6749 §2.3.1), as Microsoft documents it.
     SecretInBody(Secret),
@@ -27,7 +27,7 @@ pub enum ClientProof {
 }
 
 /// A private key that signs assertions.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ClientKey {
     /// The key, PEM: `PRIVATE KEY` (PKCS #8; RSA or P-256) or `RSA PRIVATE KEY` (PKCS #1).
     pub pem: Secret,

@@ -9,13 +9,13 @@ use tidings_core::{Id, Lane, outbox::State};
 use tidings_delivery::plan::{BreakerPlan, Limits, RelayPlan, Way};
 use tidings_sink::{Fault, Sink, SinkOptions, Stage, What, When};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-fn sink() -> Sink {
+pub(crate) fn sink() -> Sink {
     Sink::listen("127.0.0.1:0".parse().unwrap(), SinkOptions::default()).unwrap()
 }
 
-fn smtp(name: &str, sink: &Sink, next: Option<&str>) -> RelayPlan {
+pub(crate) fn smtp(name: &str, sink: &Sink, next: Option<&str>) -> RelayPlan {
     RelayPlan { name: name.to_owned(), next: next.map(str::to_owned), ..relay(Way::Smtp(plan(sink.addr()))) }
 }
 

@@ -10,7 +10,7 @@ use tidings_core::{
     outbox::{Item, Letter, Role, State},
 };
 use tidings_delivery::{
-    Postman, PostmanOptions,
+    Postman, PostmanOptions, Route,
     news::Newswire,
     plan::{BreakerPlan, RelayPlan, Way},
 };
@@ -123,13 +123,27 @@ impl House {
 
     pub(crate) fn postman_with(&self, relays: Vec<RelayPlan>, guard: EnvironmentGuard, file: Option<std::path::PathBuf>) -> Postman {
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-        Postman::start(PostmanOptions { store, relays, guard, file, clock, node: "node".into(), seed: 42, news: Newswire::default() })
+        Postman::start(PostmanOptions {
+            store,
+            route: Route { relays, guard, file },
+            clock,
+            node: "node".into(),
+            seed: 42,
+            news: Newswire::default(),
+        })
     }
 
     /// A postman whose news are heard.
     pub(crate) fn postman_telling(&self, relay: RelayPlan, news: Newswire) -> Postman {
         let (store, clock) = (Arc::clone(&self.store), Arc::clone(&self.clock));
-        Postman::start(PostmanOptions { store, relays: vec![relay], guard: live(), file: None, clock, node: "node".into(), seed: 42, news })
+        Postman::start(PostmanOptions {
+            store,
+            route: Route { relays: vec![relay], guard: live(), file: None },
+            clock,
+            node: "node".into(),
+            seed: 42,
+            news,
+        })
     }
 
     pub(crate) async fn row(&self, id: Id) -> ItemRow {

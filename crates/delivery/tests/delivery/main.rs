@@ -12,6 +12,7 @@ mod folders;
 mod house;
 mod manners;
 mod proxy;
+mod refit;
 mod refusals;
 mod reports;
 mod scripts;

@@ -11,7 +11,7 @@ use tidings_core::{
     time::{from_millis, later},
 };
 use tidings_delivery::{
-    Postman, PostmanOptions,
+    Postman, PostmanOptions, Route,
     news::Newswire,
     plan::{RelayPlan, SmtpPlan, TlsMode, Way},
 };
@@ -181,9 +181,11 @@ async fn day(scale: Scale) -> Tally {
     let holding = tokio::task::spawn_blocking(move || held.recv());
     let postman = Postman::start(PostmanOptions {
         store: Arc::clone(&day.store),
-        relays: vec![RelayPlan::new("main", way)],
-        guard: EnvironmentGuard::new(Mode::Live, None, None, vec![]),
-        file: None,
+        route: Route {
+            relays: vec![RelayPlan::new("main", way)],
+            guard: EnvironmentGuard::new(Mode::Live, None, None, vec![]),
+            file: None,
+        },
         clock: Arc::clone(&day.clock) as Arc<dyn Clock>,
         node: "node".into(),
         seed: 42,
