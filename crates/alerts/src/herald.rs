@@ -34,58 +34,65 @@ pub trait Door: Send + Sync + 'static {
     async fn accept(&self, event: Value, relay: &str) -> Result<(), String>;
 }
 
-/// What a herald needs.
-pub struct HeraldOptions {
-    /// Where news is told.
-    pub news: Newswire,
+/// What a herald goes by, and may be told anew while at work ([`Herald::refit`]).
+pub struct HeraldPlan {
     /// The relays in their order.
     pub ways: Vec<Way>,
     /// The relay that letters about others go by, if it works.
     pub preferred: Option<String>,
     /// How long a relay must be held before anybody is told.
     pub after: Duration,
-    /// The house's door.
-    pub door: Arc<dyn Door>,
     /// Where news is posted.
     pub webhook: Option<Webhook>,
+}
+
+/// What a herald needs.
+pub struct HeraldOptions {
+    /// Where news is told.
+    pub news: Newswire,
+    /// What it goes by.
+    pub plan: HeraldPlan,
+    /// The house's door.
+    pub door: Arc<dyn Door>,
     /// The present moment.
     pub clock: Arc<dyn Clock>,
 }
 
 /// Tells administrators of relays in trouble. Dropping it ends its work; letters that were accepted are in the outbox by then.
 pub struct Herald {
-    tasks: Vec<JoinHandle<()>>,
+    task: JoinHandle<()>,
+    plans: mpsc::UnboundedSender<HeraldPlan>,
 }
 
 impl Herald {
     /// Begins to listen. To be called inside a tokio runtime, before the news is told.
     pub fn start(options: HeraldOptions) -> Self {
-        let HeraldOptions { news, ways, preferred, after, door, webhook, clock } = options;
-        let (to_webhook, alerts) = mpsc::channel(MOST_WAITING);
-        let mut tasks = Vec::new();
-        let to_webhook = webhook.map(|webhook| {
-            tasks.push(tokio::spawn(webhook::run(webhook, Arc::clone(&clock), alerts)));
-            to_webhook
-        });
-        let desk = Desk {
+        let HeraldOptions { news, plan, door, clock } = options;
+        let HeraldPlan { ways, preferred, after, webhook } = plan;
+        let (plans, told) = mpsc::unbounded_channel();
+        let mut desk = Desk {
             watch: Watch::new(ways, preferred, after),
             door,
-            to_webhook,
+            to_webhook: None,
             clock,
             letters: VecDeque::new(),
             try_at: Instant::now(),
             pause: RETRY.0,
         };
-        tasks.push(tokio::spawn(desk.run(news.listen())));
-        Self { tasks }
+        desk.post_to(webhook);
+        Self { task: tokio::spawn(desk.run(news.listen(), told)), plans }
+    }
+
+    /// Goes by another plan from now on. What is known of relays in trouble stays known; messages on their way to the webhook before are not given up.
+    pub fn refit(&self, plan: HeraldPlan) {
+        // A herald whose task has ended has nothing to tell any more.
+        let _ = self.plans.send(plan);
     }
 }
 
 impl Drop for Herald {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+        self.task.abort();
     }
 }
 
@@ -101,7 +108,16 @@ struct Desk {
 }
 
 impl Desk {
-    async fn run(mut self, mut heard: broadcast::Receiver<RelayNews>) {
+    /// Posts to this webhook from now on. A task of its own ends when the last message that was handed to it has gone or been given up.
+    fn post_to(&mut self, webhook: Option<Webhook>) {
+        self.to_webhook = webhook.map(|webhook| {
+            let (to_webhook, alerts) = mpsc::channel(MOST_WAITING);
+            tokio::spawn(webhook::run(webhook, Arc::clone(&self.clock), alerts));
+            to_webhook
+        });
+    }
+
+    async fn run(mut self, mut heard: broadcast::Receiver<RelayNews>, mut plans: mpsc::UnboundedReceiver<HeraldPlan>) {
         loop {
             let wake = self.watch.next_at().into_iter().chain(Some(self.try_at).filter(|_| !self.letters.is_empty())).min();
             tokio::select! {
@@ -114,6 +130,11 @@ impl Desk {
                     Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "news of relays came too fast; some of it is not told"),
                     Err(RecvError::Closed) => return,
                 },
+                Some(plan) = plans.recv() => {
+                    let HeraldPlan { ways, preferred, after, webhook } = plan;
+                    self.watch.refit(ways, preferred, after);
+                    self.post_to(webhook);
+                }
                 () = async { match wake {
                     Some(wake) => tokio::time::sleep_until(wake).await,
                     None => std::future::pending().await,

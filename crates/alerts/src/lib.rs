@@ -12,6 +12,6 @@ pub mod webhook;
 
 pub use alert::{Alert, Matter};
 pub use error::WebhookError;
-pub use herald::{Door, Herald, HeraldOptions};
+pub use herald::{Door, Herald, HeraldOptions, HeraldPlan};
 pub use watch::Way;
 pub use webhook::Webhook;

@@ -48,6 +48,14 @@ impl Watch {
         Self { ways, preferred, after, held: HashMap::new(), undrained: HashMap::new() }
     }
 
+    /// Goes by other ways from now on; what is wrong with relays that are no longer among them is forgotten.
+    pub(crate) fn refit(&mut self, ways: Vec<Way>, preferred: Option<String>, after: Duration) {
+        for troubles in [&mut self.held, &mut self.undrained] {
+            troubles.retain(|relay, _| ways.iter().any(|way| way.name == *relay));
+        }
+        (self.ways, self.preferred, self.after) = (ways, preferred, after);
+    }
+
     /// Takes in a piece of news; gives what is to be told of it at once.
     pub(crate) fn hear(&mut self, news: RelayNews, now: Now) -> Option<Alert> {
         let RelayNews { relay, what } = news;

@@ -10,13 +10,14 @@ use axum::{
 use std::sync::Arc;
 use tidings_store::{Store, StoreError};
 use tidings_web::{Problem, Scope, TokenGate};
+use tokio::sync::watch;
 
 /// What the window looks at.
 pub struct Window {
     /// The outbox.
     pub store: Arc<dyn Store>,
-    /// The configured relays, in their order.
-    pub relays: Vec<String>,
+    /// The configured relays, in their order; they may change while the house is open.
+    pub relays: watch::Receiver<Vec<String>>,
 }
 
 /// The routes, guarded by the tokens' scopes: reading needs `outbox:read`, acting `outbox:write`.

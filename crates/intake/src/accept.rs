@@ -7,7 +7,7 @@ use crate::{
 };
 use jiff::civil::Date;
 use serde_json::Value;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use tidings_core::{
     Event, Id, IdMint, Timestamp,
     event::Fault,
@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 /// The door. Cheap to share: everything in it is read only, but for the mint.
 pub struct Intake {
     pub(crate) store: Arc<dyn Store>,
-    desk: Desk,
+    desk: RwLock<Arc<Desk>>,
     mint: IdMint,
     installation: String,
     /// Permits for long requests: more of them at once than there are processors would only take memory.
@@ -65,7 +65,13 @@ impl Intake {
     pub async fn open(store: Arc<dyn Store>, desk: Desk) -> Result<Self, IntakeError> {
         let (highest, installation) = store.names().await?;
         let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Ok(Self { store, desk, mint: IdMint::starting_after(highest, 0), installation, long: Semaphore::new(processors) })
+        Ok(Self {
+            store,
+            desk: RwLock::new(Arc::new(desk)),
+            mint: IdMint::starting_after(highest, 0),
+            installation,
+            long: Semaphore::new(processors),
+        })
     }
 
     /// Accepts CloudEvents in their JSON form: all of them or none.
@@ -75,7 +81,7 @@ impl Intake {
     /// # Errors
     /// [`IntakeError::Faulty`] with everything that is wrong; [`IntakeError::Store`] if it cannot be recorded now.
     pub async fn accept(&self, events: Vec<Value>, batch: bool) -> Result<Receipt, IntakeError> {
-        let now = self.desk.parts.clock.now();
+        let now = self.desk().parts.clock.now();
         let mut acceptances = Vec::with_capacity(events.len());
         let mut faults: Vec<Fault> = Vec::new();
         let permit = if events.len() > EVENTS_BETWEEN_YIELDS { self.long.acquire().await.ok() } else { None };
@@ -102,7 +108,7 @@ impl Intake {
     /// # Errors
     /// As [`Intake::accept`].
     pub async fn accept_by(&self, event: Value, relay: &str) -> Result<Receipt, IntakeError> {
-        let now = self.desk.parts.clock.now();
+        let now = self.desk().parts.clock.now();
         let event = Event::read(event, "", now).map_err(IntakeError::Faulty)?;
         let (acceptance, _) = self.prepare(&event, now, Some(relay))?;
         self.record(vec![acceptance]).await
@@ -113,13 +119,22 @@ impl Intake {
     /// # Errors
     /// As [`Intake::accept`].
     pub async fn accept_claimed(&self, event: Value, relay: Option<&str>, node: &str) -> Result<Claimed, IntakeError> {
-        let now = self.desk.parts.clock.now();
+        let now = self.desk().parts.clock.now();
         let event = Event::read(event, "", now).map_err(IntakeError::Faulty)?;
         let (mut acceptance, trace) = self.prepare(&event, now, relay)?;
         acceptance.claimed_by = Some(node.to_owned());
         let claimed = Claimed { event: acceptance.id, items: acceptance.items.clone(), letters: acceptance.letters.clone(), trace };
         self.record(vec![acceptance]).await?;
         Ok(claimed)
+    }
+
+    /// Decides and writes by another desk from now on; what is being decided at this moment is finished by the one before.
+    pub fn refit(&self, desk: Desk) {
+        *self.desk.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(desk);
+    }
+
+    fn desk(&self) -> Arc<Desk> {
+        Arc::clone(&self.desk.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn record(&self, acceptances: Vec<Acceptance>) -> Result<Receipt, IntakeError> {
@@ -146,9 +161,18 @@ impl Intake {
 
     /// Decides on an event and writes its letters; `relay` overrides what the rules say.
     fn prepare(&self, event: &Event, now: Timestamp, relay: Option<&str>) -> Result<(Acceptance, Trace), IntakeError> {
-        let decision = decide(event, &self.desk.parts.rules);
-        let mut bundle =
-            Bundle { intake: self, event, id: self.mint.mint(now), now, letters: Vec::new(), items: Vec::new(), trace: decision.trace };
+        let desk = self.desk();
+        let decision = decide(event, &desk.parts.rules);
+        let mut bundle = Bundle {
+            intake: self,
+            desk: &desk,
+            event,
+            id: self.mint.mint(now),
+            now,
+            letters: Vec::new(),
+            items: Vec::new(),
+            trace: decision.trace,
+        };
         for notice in &decision.notices {
             bundle.write(notice, relay)?;
         }
@@ -173,6 +197,7 @@ impl Intake {
 /// The letters of one event as they are written.
 struct Bundle<'a> {
     intake: &'a Intake,
+    desk: &'a Desk,
     event: &'a Event,
     id: Id,
     now: Timestamp,
@@ -183,10 +208,10 @@ struct Bundle<'a> {
 
 impl Bundle<'_> {
     fn write(&mut self, notice: &Notice, relay: Option<&str>) -> Result<(), IntakeError> {
-        let Self { intake, event, now, .. } = *self;
+        let Self { intake, desk, event, now, .. } = *self;
         let letter = intake.mint.mint(now);
         let names = Names { event: self.id, letter, installation: &intake.installation };
-        let composed = intake.desk.compose(event, notice, relay, names, now)?;
+        let composed = desk.compose(event, notice, relay, names, now)?;
         // A letter that cannot be written is held empty; no courier takes an empty letter.
         let held = composed.written.as_ref().err().map(not_written);
         if let Some(why) = &held {
@@ -195,7 +220,7 @@ impl Bundle<'_> {
         let expires_at = expiry(event, notice, now);
         for (position, (reader, role)) in readers(notice).enumerate() {
             let id = if position == 0 { letter } else { intake.mint.mint(now) };
-            self.trace.letters.push(intake.desk.trace_of(notice, reader, role, &composed, Some(id)));
+            self.trace.letters.push(desk.trace_of(notice, reader, role, &composed, Some(id)));
             self.items.push(Item {
                 id,
                 letter,

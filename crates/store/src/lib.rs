@@ -11,7 +11,7 @@ mod sqlite;
 pub mod store;
 
 pub use error::StoreError;
-pub use open::{OpenOptions, ServeLock, database_path, lock_exclusive, open};
+pub use open::{OpenOptions, ServeLock, ServeNote, database_path, lock_exclusive, open, serve_note};
 pub use seal::SealKey;
 pub use sqlite::{FreeSpace, SqliteStore, Tuning};
 pub use store::*;

@@ -62,7 +62,59 @@ fn without_secrets(url: &str) -> String {
 /// Held while `tidings serve` works on a database; given back when dropped, and by the system when the process dies.
 #[derive(Debug)]
 pub struct ServeLock {
-    _file: fs::File,
+    file: fs::File,
+}
+
+/// What `tidings serve` says of itself in its lock file, for commands on the same machine.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ServeNote {
+    /// Its process.
+    pub pid: i32,
+    /// How often it was told to take another configuration since it started.
+    pub reloads: u64,
+    /// Whether the last of them is in force.
+    pub in_force: bool,
+    /// What is to be said of the last: problems if it was refused, else what has changed and what needs a restart.
+    pub said: Vec<String>,
+}
+
+impl ServeLock {
+    /// Writes the note, in place of the one before.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn tell(&self, note: &ServeNote) -> std::io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        let text = serde_json::to_vec(note)?;
+        self.file.set_len(0)?;
+        self.file.write_all_at(&text, 0)
+    }
+}
+
+/// What the `tidings serve` that works on a database says of itself; `None` if none does.
+///
+/// # Errors
+/// [`StoreError::Open`] if the lock file cannot be read, or holds no note although it is locked: it is being written at this moment, or belongs to an older version.
+pub fn serve_note(database: &Path) -> Result<Option<ServeNote>, StoreError> {
+    let path = lock_path(database);
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| StoreError::Open { path: path.clone(), source };
+    let mut file = match fs::OpenOptions::new().read(true).write(true).open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error.into())),
+    };
+    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+        return Ok(None);
+    }
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut file, &mut text).map_err(|error| failed(error.into()))?;
+    serde_json::from_str(&text).map(Some).map_err(|error| failed(error.into()))
+}
+
+fn lock_path(database: &Path) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(".lock");
+    PathBuf::from(path)
 }
 
 /// Takes the lock that only `tidings serve` takes. Commands of other processes work on the same database meanwhile and do not ask for it.
@@ -73,16 +125,14 @@ pub struct ServeLock {
 /// # Errors
 /// [`StoreError::InUse`] if another process holds it, [`StoreError::Open`] if the lock file cannot be made.
 pub fn lock_exclusive(database: &Path) -> Result<ServeLock, StoreError> {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".lock");
-    let path = PathBuf::from(path);
+    let path = lock_path(database);
     let failed = |error: std::io::Error| StoreError::Open { path: path.clone(), source: error.into() };
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).map_err(failed)?;
     }
     let file = fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
     match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(ServeLock { _file: file }),
+        Ok(()) => Ok(ServeLock { file }),
         Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::InUse(database.to_owned())),
         Err(error) => Err(failed(error.into())),
     }
@@ -119,7 +169,13 @@ mod tests {
         let database = folder.path().join("tidings.db");
         let lock = lock_exclusive(&database).unwrap();
         assert!(matches!(lock_exclusive(&database), Err(StoreError::InUse(path)) if path == database));
+        let note = ServeNote { pid: 42, reloads: 1, in_force: true, said: vec!["a long line that a shorter one follows".to_owned()] };
+        lock.tell(&note).unwrap();
+        let shorter = ServeNote { said: Vec::new(), ..note };
+        lock.tell(&shorter).unwrap();
+        assert_eq!(serve_note(&database).unwrap(), Some(shorter));
         drop(lock);
+        assert_eq!(serve_note(&database).unwrap(), None, "nobody works on it any more");
         lock_exclusive(&database).unwrap();
     }
 }

@@ -189,6 +189,14 @@ impl Running {
         }
     }
 
+    /// SIGHUP: many servers take their configuration anew then. Does nothing if it has ended.
+    pub fn hang_up(&mut self) {
+        if self.status().is_none() {
+            // It may end this very moment.
+            let _ = kill_process(self.pid(), Signal::HUP);
+        }
+    }
+
     /// SIGKILL, to it alone, and waits for its end.
     pub fn kill9(&mut self) {
         if self.status().is_none() {

@@ -20,6 +20,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Run the server: event API, deciding, delivering.
     Serve(ConfigArg),
+    /// Have the running server take its configuration anew: rules, letters, relays, directories; nothing on the wire is cut off.
+    Reload(ReloadArgs),
     /// Find every problem of the configuration, the rules and the letters, and touch nothing.
     Check(CheckArgs),
     /// Send a real letter by the production path and show what the relay says.
@@ -73,6 +75,17 @@ pub struct ConfigArg {
     /// The configuration file.
     #[arg(short = 'c', long = "config", value_name = "FILE", env = "TIDINGS_CONFIG", default_value = "tidings.toml")]
     pub config: PathBuf,
+}
+
+/// See [`Command::Reload`].
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// The output.
+    #[command(flatten)]
+    pub output: JsonArg,
 }
 
 /// Output for people or for programs.

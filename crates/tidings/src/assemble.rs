@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
 };
-use tidings_alerts::{Door, Herald, HeraldOptions, Webhook};
+use tidings_alerts::{Door, Herald, HeraldOptions, HeraldPlan, Webhook};
 use tidings_config::{self as sections, LoadOptions, Settings};
 use tidings_core::Clock;
 use tidings_delivery::{
@@ -30,6 +30,7 @@ use tidings_delivery::{
 use tidings_intake::{Desk, DeskParts, Intake, RelayImprint};
 use tidings_render::{Logo, Organisation, Stationery, StationeryOptions};
 use tidings_store::{OpenOptions, SealKey, ServeLock, Store};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The name under which `tidings serve` leases items. One process at a time bears it: see [`lock`].
 const SERVE_NODE: &str = "serve";
@@ -178,6 +179,8 @@ pub struct House {
     pub intake: Arc<Intake>,
     /// The ways out, in order.
     pub relays: Vec<RelayPlan>,
+    /// The database's section.
+    pub database: sections::Database,
     alerts: sections::Alerts,
     news: Newswire,
 }
@@ -200,9 +203,16 @@ impl House {
     pub async fn build(settings: Settings) -> Result<Self> {
         let store = store(&settings).await?;
         let relays = settings.relays.iter().map(plan).collect();
-        let (server, safety, alerts) = (settings.server.clone(), settings.safety.clone(), settings.alerts.clone());
+        let (server, database) = (settings.server.clone(), settings.database.clone());
+        let (safety, alerts) = (settings.safety.clone(), settings.alerts.clone());
         let intake = Intake::open(Arc::clone(&store), desk(settings)?).await?;
-        Ok(Self { server, safety, store, intake: Arc::new(intake), relays, alerts, news: Newswire::default() })
+        Ok(Self { server, safety, store, intake: Arc::new(intake), relays, database, alerts, news: Newswire::default() })
+    }
+
+    /// Goes by other relays, rails, alerts, rules and letters from now on; the postman and the herald are told apart.
+    pub fn refit(&mut self, relays: Vec<RelayPlan>, safety: sections::Safety, alerts: sections::Alerts, desk: Desk) {
+        self.intake.refit(desk);
+        (self.relays, self.safety, self.alerts) = (relays, safety, alerts);
     }
 
     /// The plan of a relay.
@@ -218,14 +228,10 @@ impl House {
     /// # Errors
     /// If the webhook cannot be used.
     pub fn herald(&self) -> Result<Herald> {
-        let webhook = self.alerts.webhook.as_ref().map(|hook| Webhook::new(&hook.url, hook.secret.reveal(), hook.ca_pem.as_deref()));
         Ok(Herald::start(HeraldOptions {
             news: self.news.clone(),
-            ways: self.relays.iter().map(|plan| tidings_alerts::Way { name: plan.name.clone(), next: plan.next.clone() }).collect(),
-            preferred: self.alerts.relay.clone(),
-            after: self.alerts.after,
+            plan: herald_plan(&self.alerts, &self.relays)?,
             door: Arc::new(IntakeDoor(Arc::clone(&self.intake))),
-            webhook: webhook.transpose().context("setting up alerts.webhook")?,
             clock: Arc::new(SystemClock),
         }))
     }
@@ -237,13 +243,32 @@ impl House {
     pub fn postman(&self) -> Result<Postman> {
         Ok(Postman::start(PostmanOptions {
             store: Arc::clone(&self.store),
-            route: Route { relays: self.relays.clone(), guard: self.safety.guard(), file: self.safety.file.clone() },
+            route: route(&self.relays, &self.safety),
             clock: Arc::new(SystemClock) as Arc<dyn Clock>,
             node: SERVE_NODE.to_owned(),
             seed: u64::from_le_bytes(crate::clock::random()?),
             news: self.news.clone(),
         }))
     }
+}
+
+/// What the postman goes by.
+pub fn route(relays: &[RelayPlan], safety: &sections::Safety) -> Route {
+    Route { relays: relays.to_vec(), guard: safety.guard(), file: safety.file.clone() }
+}
+
+/// What the herald goes by.
+///
+/// # Errors
+/// If the webhook cannot be used.
+pub fn herald_plan(alerts: &sections::Alerts, relays: &[RelayPlan]) -> Result<HeraldPlan> {
+    let webhook = alerts.webhook.as_ref().map(|hook| Webhook::new(&hook.url, hook.secret.reveal(), hook.ca_pem.as_deref()));
+    Ok(HeraldPlan {
+        ways: relays.iter().map(|plan| tidings_alerts::Way { name: plan.name.clone(), next: plan.next.clone() }).collect(),
+        preferred: alerts.relay.clone(),
+        after: alerts.after,
+        webhook: webhook.transpose().context("setting up alerts.webhook")?,
+    })
 }
 
 /// The relay of this name.
@@ -412,18 +437,51 @@ pub fn machine_name() -> String {
     if fits { name } else { "localhost".to_owned() }
 }
 
-/// Waits until the process is told to end: SIGTERM or Ctrl-C.
+/// What the process is told from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// To end: SIGTERM or Ctrl-C.
+    Stop,
+    /// To take the configuration as it is now: SIGHUP.
+    Reload,
+}
+
+/// Hears what the process is told.
+pub struct Ears {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Ears {
+    /// Begins to listen: from now on none of these signals ends the process.
+    ///
+    /// # Errors
+    /// If the system does not let us listen for signals.
+    pub fn open() -> Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next word.
+    pub async fn hear(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.hangup.recv() => Told::Reload,
+        }
+    }
+}
+
+/// Waits until a command that has nothing to reload is told to end: SIGTERM, Ctrl-C, or a terminal that is closed.
 ///
 /// # Errors
 /// If the system does not let us listen for signals.
 pub async fn told_to_stop() -> Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    Ears::open()?.hear().await;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ pub mod explain;
 pub mod outbox;
 pub mod preview;
 pub mod relay;
+pub mod reload;
 pub mod send_test;
 pub mod serve;
 pub mod texts;

@@ -49,7 +49,8 @@ async fn stage(folder: &Path, args: &DemoArgs) -> Result<ExitCode> {
     let server = format!("http://{}", api.bound_addr());
     let readiness = Arc::new(http::readiness::HouseReadiness::new(Arc::clone(&house.store)));
     let exposition = http::metrics::Exposition::install(Arc::clone(&house.store), Arc::new(clock::SystemClock))?;
-    let router = http::router(&house, readiness, exposition)?;
+    let relays = tokio::sync::watch::Sender::new(house.relays.iter().map(|relay| relay.name.clone()).collect());
+    let router = http::router(&house, relays.subscribe(), readiness, exposition)?;
     let (leave, left) = tokio::sync::watch::channel(false);
     let serving = tokio::spawn(api.serve(router, wait(left.clone())));
 

@@ -11,15 +11,21 @@ use std::{sync::Arc, time::SystemTime};
 use tidings_console::api::Window;
 use tidings_core::Clock;
 use tidings_web::{GateLimits, RequestIds, Surface, TokenGate, health_routes};
+use tokio::sync::watch;
 
 /// All routes of `tidings serve`.
 ///
 /// # Errors
 /// If the system has no random numbers for request ids.
-pub fn router(house: &House, readiness: Arc<HouseReadiness>, metrics: metrics::Exposition) -> anyhow::Result<Router> {
+pub fn router(
+    house: &House,
+    relays: watch::Receiver<Vec<String>>,
+    readiness: Arc<HouseReadiness>,
+    metrics: metrics::Exposition,
+) -> anyhow::Result<Router> {
     let keeper = Arc::new(keeper::StoreKeeper(Arc::clone(&house.store)));
     let gate = TokenGate::new(keeper, || SystemTime::from(clock::SystemClock.now()), GateLimits::default());
-    let window = Window { store: Arc::clone(&house.store), relays: house.relays.iter().map(|relay| relay.name.clone()).collect() };
+    let window = Window { store: Arc::clone(&house.store), relays };
     let routes = Router::new()
         .merge(tidings_sources::api::routes(
             Arc::clone(&house.intake),

@@ -11,6 +11,7 @@ mod exit;
 mod http;
 mod logging;
 mod output;
+mod reload;
 
 use args::{Cli, Command};
 use clap::Parser;
@@ -33,6 +34,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(args) => demo::run(&args),
         Command::Serve(args) => commands::serve::run(&args),
+        Command::Reload(args) => commands::reload::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::SendTest(args) => commands::send_test::run(args),
         Command::Event(args::EventCommand::Post(args)) => commands::event_post::run(&args),

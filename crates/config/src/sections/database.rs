@@ -26,7 +26,7 @@ pub(crate) static DATABASE: Section = Section {
 };
 
 /// Where events and the outbox are kept.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Database {
     /// `sqlite:` and a file, relative to the data folder. Default: `sqlite:tidings.db`.
     pub url: String,

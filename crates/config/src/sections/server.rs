@@ -24,7 +24,7 @@ pub(crate) static SERVER: Section = Section {
 };
 
 /// Where the program listens, and where it keeps its data.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
     /// Address and port of the API and the console. Default: 127.0.0.1:8025.
     pub listen: SocketAddr,
@@ -39,7 +39,7 @@ pub struct Server {
 }
 
 /// The server's own certificate. Both files are there and hold PEM blocks of the right kind.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerTls {
     /// PEM file with the certificate and its chain.
     pub cert_file: PathBuf,

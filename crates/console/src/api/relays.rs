@@ -15,7 +15,7 @@ use tidings_web::{Grant, Problem};
 pub(super) async fn relay_list(State(window): State<Arc<Window>>) -> Result<Response, Problem> {
     let standings = window.store.relays().await.map_err(failed)?;
     let depths = window.store.depths().await.map_err(failed)?;
-    let items: Vec<Value> = window.relays.iter().map(|name| describe(name, &standings, &depths)).collect();
+    let items: Vec<Value> = window.relays.borrow().iter().map(|name| describe(name, &standings, &depths)).collect();
     Ok(Json(json!({"items": items, "next": null})).into_response())
 }
 
@@ -35,8 +35,9 @@ pub(super) async fn relay_act(
     Extension(grant): Extension<Arc<Grant>>,
     Path((name, action)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    if !window.relays.contains(&name) {
-        return Err(Problem::not_found().detail(format!("no relay is called `{name}`; there are {}", window.relays.join(", "))));
+    let relays = window.relays.borrow().clone();
+    if !relays.contains(&name) {
+        return Err(Problem::not_found().detail(format!("no relay is called `{name}`; there are {}", relays.join(", "))));
     }
     let paused = match action.as_str() {
         "pause" => true,

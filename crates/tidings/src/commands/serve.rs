@@ -2,9 +2,10 @@
 
 use super::block_on;
 use crate::{
-    assemble::{self, House},
+    assemble::{self, Ears, House, Told},
     clock::SystemClock,
     http,
+    reload::Reloader,
 };
 use anyhow::{Context, Result};
 use std::{process::ExitCode, sync::Arc, time::Duration};
@@ -19,19 +20,21 @@ pub fn run(config: &crate::args::ConfigArg) -> Result<ExitCode> {
     let settings = assemble::settings_for_sending(&config.config)?;
     assemble::start_logging(&settings);
     block_on(async move {
-        let lock = assemble::lock(&settings)?;
+        let lock = Arc::new(assemble::lock(&settings)?);
+        let mut ears = Ears::open()?;
         let tls = settings.server.tls.as_ref().map(|tls| TlsFiles { cert: tls.cert_file.clone(), key: tls.key_file.clone() });
         let mut listener = Listener::bind(&settings.server.listen.to_string()).await?;
         if let Some(tls) = &tls {
             listener = listener.with_tls(tls)?;
         }
-        let house = House::build(settings).await?;
+        let mut house = House::build(settings).await?;
+        let mut reloader = Reloader::new(config.config.clone(), Arc::clone(&lock), &house)?;
         let readiness = Arc::new(http::readiness::HouseReadiness::new(Arc::clone(&house.store)));
         let exposition = http::metrics::Exposition::install(Arc::clone(&house.store), Arc::new(SystemClock))?;
         let upkeep = tokio::spawn(exposition.clone().upkeep());
-        let router = http::router(&house, Arc::clone(&readiness), exposition)?;
+        let router = http::router(&house, reloader.relays(), Arc::clone(&readiness), exposition)?;
         let herald = house.herald()?;
-        let postman = house.postman()?;
+        let mut postman = house.postman()?;
 
         let (address, encrypted) = (listener.bound_addr(), listener.is_tls());
         let (close, closed) = tokio::sync::watch::channel(false);
@@ -43,7 +46,11 @@ pub fn run(config: &crate::args::ConfigArg) -> Result<ExitCode> {
         tracing::info!(listen = %address, tls = encrypted, relays = house.relays.len(), safety.mode = mode, version = env!("CARGO_PKG_VERSION"), "ready");
         notify_supervisor("READY=1");
 
-        assemble::told_to_stop().await?;
+        while ears.hear().await == Told::Reload {
+            notify_supervisor(&reloading());
+            reloader.reload(&mut house, &mut postman, &herald);
+            notify_supervisor("READY=1");
+        }
         tracing::info!("told to stop: taking no more events, finishing what is on the wire");
         notify_supervisor("STOPPING=1");
         readiness.leave();
@@ -52,10 +59,16 @@ pub fn run(config: &crate::args::ConfigArg) -> Result<ExitCode> {
         postman.stop(FAREWELL).await;
         drop(herald);
         upkeep.abort();
-        drop(lock);
+        drop((reloader, lock));
         tracing::info!(requests.dropped = farewell.dropped, "stopped");
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// What systemd wants to hear at the beginning of a reload (`sd_notify(3)`: with the monotonic clock, in microseconds).
+fn reloading() -> String {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    format!("RELOADING=1\nMONOTONIC_USEC={}", now.tv_sec * 1_000_000 + now.tv_nsec / 1000)
 }
 
 /// Tells systemd (`sd_notify(3)`) where we stand, if it asked to be told.
