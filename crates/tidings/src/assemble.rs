@@ -181,6 +181,8 @@ pub struct House {
     pub relays: Vec<RelayPlan>,
     /// The database's section.
     pub database: sections::Database,
+    /// What is said in the log.
+    pub log: sections::Log,
     alerts: sections::Alerts,
     news: Newswire,
 }
@@ -203,10 +205,10 @@ impl House {
     pub async fn build(settings: Settings) -> Result<Self> {
         let store = store(&settings).await?;
         let relays = settings.relays.iter().map(plan).collect();
-        let (server, database) = (settings.server.clone(), settings.database.clone());
+        let (server, database, log) = (settings.server.clone(), settings.database.clone(), settings.log);
         let (safety, alerts) = (settings.safety.clone(), settings.alerts.clone());
         let intake = Intake::open(Arc::clone(&store), desk(settings)?).await?;
-        Ok(Self { server, safety, store, intake: Arc::new(intake), relays, database, alerts, news: Newswire::default() })
+        Ok(Self { server, safety, store, intake: Arc::new(intake), relays, database, log, alerts, news: Newswire::default() })
     }
 
     /// Goes by other relays, rails, alerts, rules and letters from now on; the postman and the herald are told apart.

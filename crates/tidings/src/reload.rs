@@ -90,6 +90,7 @@ fn waits_for_a_restart(house: &House, settings: &Settings) -> Vec<String> {
         ("server.data_dir", old.data_dir != new.data_dir),
         ("server.tls_cert_file and server.tls_key_file", old.tls != new.tls),
         ("server.max_body", old.max_body_bytes != new.max_body_bytes),
+        ("log", house.log != settings.log),
         ("database", house.database != settings.database),
     ];
     let differs = differs.into_iter().filter(|(_, differs)| *differs);
