@@ -22,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 
 /// Bytes read at a time; replies are short.
 const READ_AT_ONCE: usize = 4096;
-/// How long to listen for a last word when the relay stops reading.
+/// How long to listen for a last word when the relay stops reading, or has said that it closes.
 pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 const CLOSED: &str = "the relay closed the connection";
 
@@ -86,6 +86,11 @@ impl Lost {
             Self::Late(limit) => format!("no answer within {} s", limit.as_secs_f64()),
             Self::Malformed(what) => format!("the relay does not keep to the protocol: {what}"),
         }
+    }
+
+    /// Whether the relay ended the connection, so that nothing more can come of it.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed(_) | Self::Alert(_))
     }
 
     fn io(error: &io::Error) -> Self {

@@ -253,6 +253,8 @@ async fn no_reply_too_many_too_few_or_garbled_makes_a_false_report() {
                     Tamper::Drop(line),
                     Tamper::Before(line, "250 2.0.0 surplus"),
                     Tamper::Before(line, "250 surplus"),
+                    Tamper::Before(line, "421 4.3.2 surplus"),
+                    Tamper::Replace(line, "421 4.3.2 not so"),
                     Tamper::Replace(line, "thank you"),
                     Tamper::Replace(line, "399 hm"),
                     Tamper::Replace(line, "554-unfinished"),

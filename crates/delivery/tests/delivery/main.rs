@@ -6,6 +6,7 @@
 mod chunks;
 mod cuts;
 mod failover;
+mod farewells;
 mod faulty;
 mod flow;
 mod folders;

@@ -100,10 +100,6 @@ fn cases() -> Vec<Case> {
         ("hang-up after RCPT", 1, s(&[HELLO, "C: DATA\nS: 250 ok\nS: 250 ok\n"]), &["returned"], "unreachable data"),
         ("hang-up after the dot", 2, s(&[HELLO, ENVELOPE, "C: .\nC: DATA\n"]), &["unknown", "returned"], "unreachable content"),
         ("hang-up after the first of two", 2, s(&[HELLO, ENVELOPE, "C: .\nC: DATA\nS: 250 taken\n"]), &["sent", "returned"], "limit"),
-        ("421 to the dot", 2, s(&[HELLO, ENVELOPE, "C: .\nC: DATA\nS: 421 4.3.2 closing\n"]), &["returned", "returned"], "busy content"),
-        ("421 to MAIL", 1, s(&[HELLO, "C: DATA\nS: 421 closing\n"]), &["returned"], "busy mail"),
-        ("421 to RCPT", 1, s(&[HELLO, "C: DATA\nS: 250 ok\nS: 421 closing\n"]), &["returned"], "busy rcpt"),
-        ("421 to DATA after a refusal", 1, s(&[HELLO, "C: DATA\nS: 250 ok\nS: 550 no\nS: 421 closing\n"]), &["returned"], "busy data"),
         (
             "garbage to the dot",
             2,

@@ -57,8 +57,7 @@ fn play(scale: Scale) -> Tally {
             }
             faults.extend(turns.iter().map(|turn| (Fault::new(stage, When::Nth(*turn), what.clone()), without_chunking())));
             // The same where content goes by BDAT, several letters at a time.
-            let carries_on_after_421 = what == What::SurplusReply("421 4.3.2 surplus".to_owned());
-            if matches!(stage, Stage::Mail | Stage::Rcpt | Stage::Content) && !carries_on_after_421 {
+            if matches!(stage, Stage::Mail | Stage::Rcpt | Stage::Content) {
                 faults.push((Fault::new(stage, When::Nth(2), what.clone()), SinkOptions::default()));
             }
         }

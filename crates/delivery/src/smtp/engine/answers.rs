@@ -24,7 +24,7 @@ impl Session<'_> {
         self.owed.pop_front();
         let early = self.wire.outgoing.handed() < owed.ends;
         if early && owed.ask != Ask::Content {
-            return Err(Broken::surplus(stage, &reply.line()));
+            return Err(self.unprompted(stage, &reply));
         }
         if early && reply.class() < 4 {
             return Err(Broken::breach(stage, format!("an answer before the end of the content: {}", reply.line())));
@@ -33,6 +33,14 @@ impl Session<'_> {
             return Err(Broken::breach(stage, format!("an answer that does not fit the command: {}", reply.line())));
         }
         Ok((owed, reply))
+    }
+
+    /// A reply to what has not been said yet. It may be a 421, which comes when it pleases (RFC 5321 §3.8).
+    fn unprompted(&self, stage: Stage, reply: &Reply) -> Broken {
+        match self.courier.table.judge(stage, reply) {
+            Meaning::Relay(trouble) if reply.code == 421 => Broken::farewell(trouble),
+            _ => Broken::surplus(stage, &reply.line()),
+        }
     }
 
     /// Takes a reply to where it belongs.
@@ -51,7 +59,7 @@ impl Session<'_> {
     }
 
     /// Notes what a refusal means for the first letter. The relay's own trouble ends the session: at once, or, while other letters are in the relay's hands,
-    /// when they are answered for.
+    /// when they are answered for. After a 421 none is.
     fn judge(&mut self, stage: Stage, reply: &Reply) -> Result<(), Broken> {
         if reply.class() < 4 {
             return Ok(());
@@ -70,7 +78,9 @@ impl Session<'_> {
     }
 
     fn relay_trouble(&mut self, trouble: RelayTrouble, reply: &Reply) -> Result<(), Broken> {
-        self.closing |= reply.code == 421;
+        if reply.code == 421 {
+            return Err(Broken::farewell(trouble));
+        }
         let handed = self.wire.outgoing.handed();
         if self.letters.iter().skip(1).any(|slot| slot.is_whole(handed)) {
             self.ending.get_or_insert(SessionEnd::Trouble(trouble));

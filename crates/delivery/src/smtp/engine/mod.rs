@@ -14,6 +14,9 @@
 //! Every command sent puts one entry into the queue of owed replies, and a reply belongs to the first letter on the way. A reply that is missing, malformed, out
 //! of range, early or surplus ends the session: who guesses here takes the answer to one letter for that to another, and loses mail. What became of the letters
 //! on the way then follows from two facts alone: what the relay said before, and how many octets have left.
+//!
+//! Who says 421 closes and has not looked at what came later (RFC 5321 §3.8): then no letter on the way was taken. That is believed once the relay has closed. One
+//! that says more, or stays, may carry on, and what it says then is not taken for an answer to anything.
 
 mod answers;
 mod pace;
@@ -24,11 +27,11 @@ use super::{
     dialogue::Speaker,
     ehlo::Offer,
     envelope,
-    wire::{LAST_WORDS, Patience, Wire},
+    wire::{LAST_WORDS, Lost, Patience, Wire},
 };
-use crate::courier::{Load, SessionEnd, Source, TroubleKind};
+use crate::courier::{Load, RelayTrouble, SessionEnd, Source, TroubleKind};
 use pace::Pace;
-use slot::{Ask, Broken, Owed, Slot, returned, unknown};
+use slot::{Ask, Broken, Cause, Owed, Slot, returned, unknown};
 use std::{collections::VecDeque, time::Duration};
 use tidings_core::{
     Id,
@@ -76,8 +79,6 @@ pub(super) struct Session<'a> {
     answered: u32,
     /// How the session ends once the letters on the way are answered for.
     ending: Option<SessionEnd>,
-    /// The relay has said that it closes: it looks at nothing that came later.
-    closing: bool,
 }
 
 impl<'a> Session<'a> {
@@ -101,7 +102,6 @@ impl<'a> Session<'a> {
             carried: 0,
             answered: 0,
             ending: None,
-            closing: false,
         }
     }
 
@@ -143,7 +143,7 @@ impl<'a> Session<'a> {
                 Err(broken) => Err(broken),
             };
             if let Err(broken) = taken {
-                return (self.break_off(source, broken), false);
+                return (self.break_off(source, broken).await, false);
             }
         }
     }
@@ -287,38 +287,68 @@ impl<'a> Session<'a> {
     }
 
     /// Ends the session where it stands and says of every letter on the way what is known.
-    fn break_off(&mut self, source: &mut dyn Source, broken: Broken) -> SessionEnd {
-        let Broken { trouble, closed } = broken;
+    async fn break_off(&mut self, source: &mut dyn Source, broken: Broken) -> SessionEnd {
+        let Broken { trouble, cause } = broken;
         if let Some((item, outcome)) = self.unconfirmed.take() {
             // A breach right behind the answer: it may not have been the answer.
             source.report(item, if trouble.kind == TroubleKind::Protocol { unknown(&trouble) } else { outcome });
         }
-        let handed = self.wire.outgoing.handed();
-        // RFC 5321 §3.8: who says 421 closes, and has not looked at what came later.
-        let unseen = self.closing && closed;
-        let (mut in_doubt, mut first) = (0, true);
-        for slot in std::mem::take(&mut self.letters) {
-            let outcome = match slot.refusal {
-                Some(refusal) => refusal,
-                None if slot.is_whole(handed) && !unseen => {
-                    in_doubt += 1;
-                    unknown(&trouble)
-                }
-                None if first => returned(&trouble),
-                None => Outcome::Returned { what: "the session ended before the content was sent".to_owned() },
-            };
-            first = false;
-            source.report(slot.load.item, outcome);
-        }
-        if in_doubt > 1 {
+        let doubt = match cause {
+            Cause::Farewell => self.carries_on().await.map(|how| unknown(format_args!("{trouble}, but {how}"))),
+            Cause::Closed | Cause::Trouble => Some(unknown(&trouble)),
+        };
+        let in_doubt = self.report_all(source, &trouble, cause, doubt.as_ref());
+        if in_doubt > 1 || (in_doubt > 0 && cause == Cause::Farewell) {
             self.courier.mistrust_chunks();
         }
-        let between_letters = closed && self.answered > 0 && in_doubt == 0 && trouble.stage == Stage::Mail;
+        let between_letters = cause == Cause::Closed && self.answered > 0 && in_doubt == 0 && trouble.stage == Stage::Mail;
         match self.ending.take() {
             Some(end) => end,
             // A relay that closes between two letters has had enough of this session, no more.
             None if between_letters => SessionEnd::Limit,
             None => SessionEnd::Trouble(trouble),
+        }
+    }
+
+    /// Reports every letter on the way, those that left whole and may have been taken with this `doubt`; gives how many these are.
+    fn report_all(&mut self, source: &mut dyn Source, trouble: &RelayTrouble, cause: Cause, doubt: Option<&Outcome>) -> usize {
+        let handed = self.wire.outgoing.handed();
+        let mut in_doubt = 0;
+        for (place, slot) in std::mem::take(&mut self.letters).into_iter().enumerate() {
+            let doubt = doubt.filter(|_| match slot.refusal {
+                None => slot.is_whole(handed),
+                // What the relay says of itself is no word about the letter if it does not keep it.
+                Some(Outcome::Returned { .. }) => slot.is_whole(handed) && cause == Cause::Farewell,
+                Some(_) => false,
+            });
+            in_doubt += usize::from(doubt.is_some());
+            let outcome = match (doubt, slot.refusal) {
+                (Some(doubt), _) => doubt.clone(),
+                (None, Some(refusal)) => refusal,
+                (None, None) if place == 0 => returned(trouble),
+                (None, None) => Outcome::Returned { what: "the session ended before the relay got to the letter".to_owned() },
+            };
+            source.report(slot.load.item, outcome);
+        }
+        in_doubt
+    }
+
+    /// Whether a relay that has said 421 may carry on with letters that it holds, and how that shows. One that closes at once costs no time.
+    async fn carries_on(&mut self) -> Option<String> {
+        let handed = self.wire.outgoing.handed();
+        if !self.letters.iter().any(|slot| slot.is_whole(handed)) {
+            return None;
+        }
+        let until = Instant::now() + LAST_WORDS;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.wire.reply(left).await {
+                Ok(reply) if reply.code == 421 && !left.is_zero() => {}
+                Ok(reply) => return Some(format!("it carried on: {}", reply.line())),
+                Err(lost) if lost.is_closed() && self.wire.unread() == 0 => return None,
+                Err(Lost::Late(_)) => return Some("it did not close".to_owned()),
+                Err(lost) => return Some(format!("it carried on: {}", lost.words())),
+            }
         }
     }
 
@@ -337,7 +367,6 @@ impl<'a> Session<'a> {
         let writing = timeouts.command + Duration::from_millis(size * MILLIS_PER_BYTE);
         let attempt =
             (timeouts.command * 3 + timeouts.final_dot) * 2 + Duration::from_millis(slot.load.bytes.len() as u64 * MILLIS_PER_BYTE);
-        let (writing, answer) = if self.closing { (LAST_WORDS, LAST_WORDS) } else { (writing, answer) };
         Patience { ends: owed.ends, writing, answer, at_latest: (slot.begun + attempt, attempt) }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::super::{reply::Reply, wire::Lost};
 use crate::courier::{Load, RelayTrouble, TroubleKind};
+use std::fmt::Display;
 use tidings_core::outbox::{Outcome, Stage};
 use tokio::time::Instant;
 
@@ -69,20 +70,36 @@ impl Slot {
 /// The session cannot go on.
 pub(super) struct Broken {
     pub(super) trouble: RelayTrouble,
+    pub(super) cause: Cause,
+}
+
+/// What broke a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cause {
     /// The connection ended without a word.
-    pub(super) closed: bool,
+    Closed,
+    /// The relay said 421: that it closes now, and looks at nothing more (RFC 5321 §3.8).
+    Farewell,
+    /// Anything else.
+    Trouble,
 }
 
 impl From<RelayTrouble> for Broken {
     fn from(trouble: RelayTrouble) -> Self {
-        Self { trouble, closed: false }
+        Self { trouble, cause: Cause::Trouble }
     }
 }
 
 impl Broken {
     pub(super) fn lost(stage: Stage, lost: &Lost) -> Self {
         let kind = if matches!(lost, Lost::Malformed(_)) { TroubleKind::Protocol } else { TroubleKind::Unreachable };
-        Self { trouble: RelayTrouble::new(kind, stage, lost.words()), closed: matches!(lost, Lost::Closed(_) | Lost::Alert(_)) }
+        let cause = if lost.is_closed() { Cause::Closed } else { Cause::Trouble };
+        Self { trouble: RelayTrouble::new(kind, stage, lost.words()), cause }
+    }
+
+    /// The relay said 421.
+    pub(super) fn farewell(trouble: RelayTrouble) -> Self {
+        Self { trouble, cause: Cause::Farewell }
     }
 
     /// The relay does not keep to the protocol.
@@ -100,6 +117,6 @@ pub(super) fn returned(trouble: &RelayTrouble) -> Outcome {
     Outcome::Returned { what: format!("not sent: {trouble}") }
 }
 
-pub(super) fn unknown(trouble: &RelayTrouble) -> Outcome {
-    Outcome::Unknown { what: format!("the whole letter was sent, and then: {trouble}") }
+pub(super) fn unknown(then: impl Display) -> Outcome {
+    Outcome::Unknown { what: format!("the whole letter was sent, and then: {then}") }
 }
