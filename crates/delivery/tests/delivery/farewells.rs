@@ -16,6 +16,7 @@ use tidings_delivery::{
     smtp::SmtpCourier,
 };
 use tidings_sink::{Extensions, Fault, Sink, SinkOptions, Stage, What, When};
+use tokio::task::JoinSet;
 
 /// What the relay says up to its 421 and what comes of it: the script, the outcomes if it closes, those if it may carry on, and the end.
 struct Farewell {
@@ -81,20 +82,24 @@ fn by_data() -> Vec<Farewell> {
     ]
 }
 
-/// Plays these farewells, each followed by `then`; gives how long all sessions took, and how many they were.
+/// Plays these farewells, each followed by `then`, all at once; gives how long the sessions took together, and how many they were.
 async fn play(then: &str, wanted: fn(&Farewell) -> &'static str) -> (Duration, u32) {
-    let (mut took, mut sessions) = (Duration::ZERO, 0);
+    let mut playing = JoinSet::new();
     for farewell in by_chunks().into_iter().chain(by_data()) {
-        let (plan, playing) = server(vec![format!("{}{then}", farewell.script)]).await;
-        let (mut batch, begun) = (Batch::letters(farewell.letters()), Instant::now());
-        let end = deliver(plan, &mut batch).await;
-        (took, sessions) = (took + begun.elapsed(), sessions + 1);
-        let outcomes = batch.short().join(", ");
-        assert_eq!((outcomes.as_str(), short_end(&end).as_str()), (wanted(&farewell), farewell.end), "{}{then}", farewell.script);
-        drop(batch);
-        tokio::time::timeout(Duration::from_secs(15), playing).await.expect("the server ends").unwrap();
+        let script = format!("{}{then}", farewell.script);
+        playing.spawn(async move {
+            let (plan, serving) = server(vec![script.clone()]).await;
+            let (mut batch, begun) = (Batch::letters(farewell.letters()), Instant::now());
+            let end = deliver(plan, &mut batch).await;
+            let took = begun.elapsed();
+            let outcomes = batch.short().join(", ");
+            assert_eq!((outcomes.as_str(), short_end(&end).as_str()), (wanted(&farewell), farewell.end), "{script}");
+            tokio::time::timeout(Duration::from_secs(15), serving).await.expect("the server ends").unwrap();
+            took
+        });
     }
-    (took, sessions)
+    let took = playing.join_all().await;
+    (took.iter().sum(), u32::try_from(took.len()).unwrap())
 }
 
 #[tokio::test]
