@@ -173,6 +173,30 @@ pub static KINDS: &[Kind] = &[
             &[GROUP, MEMBER, need("/details/ends_at", Shape::Time, "when the membership ends"), LINK, NOTE],
         )
     },
+    notice(
+        "management.added",
+        "somebody was made an owner or manager",
+        &[],
+        &[
+            OBJECT,
+            need("/member", Shape::Party, "the new owner or manager"),
+            need("/details/role", Shape::Text, "`owner`, `additional_owner` or `manager`"),
+            may("/details/ends_at", Shape::Time, "when that ends"),
+            LINK,
+            NOTE,
+        ],
+    ),
+    notice(
+        "management.removed",
+        "somebody is no longer an owner or manager",
+        &[],
+        &[
+            OBJECT,
+            need("/member", Shape::Party, "the former owner or manager"),
+            need("/details/role", Shape::Text, "`owner`, `additional_owner` or `manager`"),
+            NOTE,
+        ],
+    ),
     Kind {
         lane: Lane::Codes,
         life_time: hours(24),

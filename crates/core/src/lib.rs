@@ -4,6 +4,7 @@
 //! decision can be repeated and explained later. What deliberately does not live here: SQL (`store`), SMTP (`delivery`), templates (`render`).
 
 pub mod address;
+pub mod directory;
 pub mod event;
 mod fault;
 pub mod guard;

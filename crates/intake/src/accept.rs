@@ -137,6 +137,11 @@ impl Intake {
         Arc::clone(&self.desk.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The time, as the desk has it.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.desk().parts.clock.now()
+    }
+
     async fn record(&self, acceptances: Vec<Acceptance>) -> Result<Receipt, IntakeError> {
         let kinds: Vec<(&'static str, usize)> = acceptances.iter().map(|a| (a.kind, a.items.len())).collect();
         let outcome = self.store.accept(acceptances).await?;
@@ -160,7 +165,7 @@ impl Intake {
     }
 
     /// Decides on an event and writes its letters; `relay` overrides what the rules say.
-    fn prepare(&self, event: &Event, now: Timestamp, relay: Option<&str>) -> Result<(Acceptance, Trace), IntakeError> {
+    pub(crate) fn prepare(&self, event: &Event, now: Timestamp, relay: Option<&str>) -> Result<(Acceptance, Trace), IntakeError> {
         let desk = self.desk();
         let decision = decide(event, &desk.parts.rules);
         let mut bundle = Bundle {

@@ -6,7 +6,9 @@ mod accept;
 mod desk;
 mod error;
 mod explain;
+mod feed;
 mod imprint;
+mod news;
 mod secrets;
 mod trace;
 
@@ -14,5 +16,6 @@ pub use accept::{Claimed, Intake, Receipt};
 pub use desk::{Desk, DeskParts};
 pub use error::IntakeError;
 pub use explain::Explanation;
+pub use feed::{Batch, Feed, Swept, Taken, Telling};
 pub use imprint::RelayImprint;
 pub use tidings_store::StoreError;

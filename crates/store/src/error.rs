@@ -37,6 +37,9 @@ pub enum StoreError {
     /// What was read from the database makes no sense: table, row and column.
     #[error("the database holds something that cannot be: {0}")]
     Corrupt(String),
+    /// A mirrored object has changed since it was compared.
+    #[error("the object {0} has changed meanwhile")]
+    Moved(String),
     /// Opening failed.
     #[error("cannot open the database {path}")]
     Open {

@@ -4,6 +4,7 @@
 //! and when to claim (`delivery`).
 
 pub mod error;
+pub mod mirror;
 pub mod open;
 mod pack;
 pub mod seal;
@@ -11,6 +12,7 @@ mod sqlite;
 pub mod store;
 
 pub use error::StoreError;
+pub use mirror::*;
 pub use open::{OpenOptions, ServeLock, ServeNote, database_path, lock_exclusive, open, serve_note};
 pub use seal::SealKey;
 pub use sqlite::{FreeSpace, SqliteStore, Tuning};
