@@ -7,6 +7,7 @@ pub mod address;
 pub mod directory;
 pub mod event;
 mod fault;
+pub mod filter;
 pub mod guard;
 pub mod id;
 pub mod kind;
