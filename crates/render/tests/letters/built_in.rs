@@ -3,7 +3,7 @@
 use crate::{a_notice, an_event, imprint, stationery};
 use serde_json::json;
 use std::fmt::Write as _;
-use tidings_core::{Kind, Locale, kind::KINDS, notice::Reason};
+use tidings_core::{Kind, Locale, kind::KINDS, notice::Reason, subject::Party};
 use tidings_render::Size;
 
 #[test]
@@ -44,6 +44,44 @@ fn somebody_else_reads_about_a_person_not_about_themselves() {
         }
     }
     insta::assert_snapshot!("somebody_else", all);
+}
+
+#[test]
+fn who_looks_after_what_is_said_to_everybody_in_their_words() {
+    let stationery = stationery();
+    let group = json!({"type": "group", "name": "Payroll"});
+    let person = json!({"type": "user", "name": "Linus Martin", "mail": "linus@example.org"});
+    let grace = json!({"name": "Grace Miller", "mail": "grace@example.org"});
+    let helpdesk = json!({"type": "group", "name": "Helpdesk"});
+    let cases = [
+        ("owner", &group, &grace, "member", "grace@example.org"),
+        ("owner", &group, &grace, "actor", "ada@example.org"),
+        ("additional_owner", &group, &helpdesk, "members", "eve@example.org"),
+        ("manager", &person, &grace, "member", "grace@example.org"),
+        ("manager", &person, &grace, "object", "linus@example.org"),
+        ("manager", &person, &grace, "manager", "boss@example.org"),
+        ("janitor", &json!({"type": "house", "name": "Number 7"}), &grace, "owner", "boss@example.org"),
+    ];
+    let mut all = String::new();
+    for (kind, locale) in
+        ["management.added", "management.removed"].into_iter().flat_map(|kind| ["en", "de", "fr"].map(|locale| (kind, locale)))
+    {
+        for (role, object, member, reason, address) in &cases {
+            let actor = json!({"name": "Ada King", "mail": "ada@example.org"});
+            let event = an_event(kind, json!({"actor": actor, "object": object, "member": member, "details": {"role": role}}));
+            let mut notice = a_notice(&event, &person_of(address, locale));
+            notice.reader.reasons = vec![Reason::of(reason, "Helpdesk")];
+            let written = stationery.write(&event, &notice, &imprint()).unwrap();
+            let body = written.text.split("\n\n").skip(1).take(2).collect::<Vec<_>>().join("\n");
+            let why = written.text.lines().skip_while(|line| *line != "--").nth(1).unwrap();
+            writeln!(all, "===== {kind} {locale}: {role}, told to the {reason}\nSubject: {}\n{body}\n{why}\n", written.subject).unwrap();
+        }
+    }
+    insta::assert_snapshot!("management", all);
+}
+
+fn person_of(address: &str, locale: &str) -> Party {
+    Party { locale: Some(locale.parse().unwrap()), ..Party::from_address(address.parse().unwrap()) }
 }
 
 #[test]
