@@ -34,6 +34,9 @@ pub struct Event {
     pub data: Map<String, Value>,
 }
 
+/// How the `source` of an event begins that a directory's source found; the directory's name follows.
+pub const DIRECTORY_SOURCE: &str = "directory/";
+
 /// Longest `id` and `source` that are accepted, in bytes.
 pub const MAX_NAME_BYTES: usize = 1024;
 
@@ -86,6 +89,17 @@ impl Event {
             }
             _ => Err(faults),
         }
+    }
+
+    /// The directory it is of: the one whose source found it, else the one that its object says it is of.
+    pub fn directory(&self) -> Option<&str> {
+        self.source.strip_prefix(DIRECTORY_SOURCE).or_else(|| {
+            let object = self.object.as_ref()?;
+            match &object.reference {
+                Some(reference) => reference.split_once('/').map(|(directory, _)| directory),
+                None => self.data.get("object")?.get("directory")?.as_str(),
+            }
+        })
     }
 
     fn read_type(envelope: &mut Map<String, Value>, at: &str, faults: &mut Vec<Fault>) -> Option<&'static Kind> {
@@ -277,6 +291,20 @@ mod tests {
         json!({"specversion":"1.0","id":"4711","source":"hr","type":"tidings.membership.joined","time":"2026-11-21T09:00:00Z",
           "data":{"object":{"type":"group","id":"g7","name":"Payroll","owners":[{"name":"Grace","mail":"grace@example.org"},{"name":"Ada","mail":"ada@example.org","primary":true}]},
                   "member":{"id":"u3","name":"Linus","mail":"linus@example.org","locale":"fr"}}})
+    }
+
+    #[test]
+    fn an_event_is_of_the_directory_that_found_it_or_that_its_object_names() {
+        let of = |source: &str, object: Value| {
+            let mut event = joined();
+            event["source"] = json!(source);
+            event["data"]["object"] = object;
+            Event::read(event, "", Timestamp::UNIX_EPOCH).unwrap().directory().map(str::to_owned)
+        };
+        assert_eq!(of("directory/corp", json!({"directory": "lab"})).as_deref(), Some("corp"));
+        assert_eq!(of("hr", json!({"type": "group", "directory": "corp"})).as_deref(), Some("corp"));
+        assert_eq!(of("hr", json!("corp/g7")).as_deref(), Some("corp"));
+        assert_eq!(of("hr", json!({"type": "group"})), None);
     }
 
     fn faults(value: Value) -> Vec<String> {

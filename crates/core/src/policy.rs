@@ -8,4 +8,4 @@ pub mod rule;
 pub use audience::Audience;
 pub use condition::{Condition, Scope};
 pub use decide::{Decision, decide};
-pub use rule::{Rule, RuleSet, TypePattern};
+pub use rule::{Directories, Origin, Rule, RuleSet, TypePattern};

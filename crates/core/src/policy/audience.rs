@@ -21,6 +21,8 @@ pub enum Audience {
     Member,
     /// The manager at this level above the person concerned: 1 is the direct one.
     Manager(u8),
+    /// The direct manager of what the event is about, whoever else is concerned.
+    ObjectManager,
     /// The managers up to this level.
     Managers(u8),
     /// The object's owners.
@@ -46,7 +48,7 @@ pub enum Audience {
 pub enum AudienceError {
     /// No such word, and no mail address.
     #[error(
-        "`{0}` is not an audience; allowed are actor, object, member, manager, managers:N, owners, primary_owner, additional_owners, members, approvers, requester, reviewers, subscribers, attr:PATH, cel:EXPRESSION or a mail address{1}"
+        "`{0}` is not an audience; allowed are actor, object, member, manager, object_manager, managers:N, owners, primary_owner, additional_owners, members, approvers, requester, reviewers, subscribers, attr:PATH, cel:EXPRESSION or a mail address{1}"
     )]
     Unknown(String, String),
     /// `managers:` without a level from 1 to 9.
@@ -65,11 +67,12 @@ pub enum AudienceError {
     },
 }
 
-const WORDS: [&str; 12] = [
+const WORDS: [&str; 13] = [
     "actor",
     "object",
     "member",
     "manager",
+    "object_manager",
     "owners",
     "primary_owner",
     "additional_owners",
@@ -91,6 +94,7 @@ impl Audience {
             "object" => Self::Object,
             "member" => Self::Member,
             "manager" => Self::Manager(1),
+            "object_manager" => Self::ObjectManager,
             "owners" => Self::Owners,
             "primary_owner" => Self::PrimaryOwner,
             "additional_owners" => Self::AdditionalOwners,
@@ -153,6 +157,10 @@ impl Audience {
             Self::Member => event.member.iter().map(|member| (member.clone(), Reason::of("member", object_name()))).collect(),
             Self::Members => object.map(members).unwrap_or_default(),
             Self::Manager(level) => managers(event, *level).into_iter().skip(usize::from(*level) - 1).collect(),
+            Self::ObjectManager => {
+                let manager = object.and_then(|object| object.manager.as_deref());
+                manager.map(|manager| (manager.clone(), Reason::of("manager", object_name()))).into_iter().collect()
+            }
             Self::Managers(level) => managers(event, *level),
             Self::Owners => owners(0, usize::MAX),
             Self::PrimaryOwner => owners(0, 1),
@@ -178,6 +186,7 @@ impl fmt::Display for Audience {
             Self::Member => f.write_str("member"),
             Self::Manager(1) => f.write_str("manager"),
             Self::Manager(level) => write!(f, "manager:{level}"),
+            Self::ObjectManager => f.write_str("object_manager"),
             Self::Managers(level) => write!(f, "managers:{level}"),
             Self::Owners => f.write_str("owners"),
             Self::PrimaryOwner => f.write_str("primary_owner"),
@@ -238,7 +247,7 @@ mod tests {
 
     fn who(audience: &str) -> Vec<String> {
         let event = an_event()
-            .with("object", json!({"type":"group","name":"Payroll","owners":[{"mail":"a@example.org"},{"mail":"b@example.org","primary":true},{"mail":"c@example.org"}],"members":[{"mail":"m@example.org"}]}))
+            .with("object", json!({"type":"group","name":"Payroll","manager":{"mail":"om@example.org"},"owners":[{"mail":"a@example.org"},{"mail":"b@example.org","primary":true},{"mail":"c@example.org"}],"members":[{"mail":"m@example.org"}]}))
             .with("member", json!({"name":"Linus","mail":"l@example.org","manager":{"mail":"m1@example.org","manager":{"mail":"m2@example.org"}}}))
             .with("approvers", json!(["x@example.org", {"mail":"y@example.org"}]))
             .with("details", json!({"ticket": {"mailbox": "t@example.org; u@example.org"}}))
@@ -255,6 +264,7 @@ mod tests {
         assert_eq!(who("object"), ["m@example.org"]);
         assert_eq!(who("member"), ["l@example.org"]);
         assert_eq!(who("manager"), ["m1@example.org"]);
+        assert_eq!(who("object_manager"), ["om@example.org"]);
         assert_eq!(who("managers:5"), ["m1@example.org", "m2@example.org"]);
         assert_eq!(who("approvers"), ["x@example.org", "y@example.org"]);
         assert_eq!(who("attr:details.ticket.mailbox"), ["t@example.org", "u@example.org"]);

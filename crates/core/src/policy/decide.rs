@@ -29,7 +29,9 @@ pub struct Decision {
 /// A copy (Cc) goes with the first letter of its rule; a person who gets a letter gets no copy beside it.
 pub fn decide(event: &Event, rules: &RuleSet) -> Decision {
     let mut desk = Desk { event, scope: OnceCell::new(), notices: Vec::new(), unresolved: Vec::new() };
-    let rules = rules.for_kind(event.kind).map(|rule| desk.apply(rule)).collect();
+    // A rule of another directory is none of this event's: the trace does not speak of it.
+    let of = event.directory();
+    let rules = rules.for_kind(event.kind).filter(|rule| rule.directories.cover(of)).map(|rule| desk.apply(rule)).collect();
     Decision { notices: desk.notices, trace: Trace { rules, letters: Vec::new(), unresolved: desk.unresolved } }
 }
 

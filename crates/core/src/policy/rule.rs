@@ -12,8 +12,12 @@ use std::fmt;
 pub struct Rule {
     /// Its name, unique among the rules.
     pub name: String,
+    /// Where it comes from.
+    pub origin: Origin,
     /// The types it listens to.
     pub on: Vec<TypePattern>,
+    /// Of which directories the events must be.
+    pub directories: Directories,
     /// When it applies, if not always.
     pub when: Option<Condition>,
     /// Whom it writes to.
@@ -32,12 +36,60 @@ pub struct Rule {
     pub enabled: bool,
 }
 
+/// Where a rule comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Origin {
+    /// The house brings it along.
+    BuiltIn,
+    /// A directory's switch stands for it.
+    Switch,
+    /// The configuration says it in full.
+    #[default]
+    Configured,
+}
+
+impl Origin {
+    /// The written name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BuiltIn => "built-in",
+            Self::Switch => "switch",
+            Self::Configured => "configured",
+        }
+    }
+}
+
+/// Of which directories the events are that a rule applies to (see [`crate::Event::directory`]).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Directories {
+    /// Of any, or of none.
+    #[default]
+    All,
+    /// Of this one.
+    Only(String),
+    /// Of any but these, or of none.
+    AllBut(Vec<String>),
+}
+
+impl Directories {
+    /// Whether an event of this directory is meant.
+    pub fn cover(&self, directory: Option<&str>) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(name) => directory == Some(name),
+            Self::AllBut(names) => directory.is_none_or(|directory| names.iter().all(|name| name != directory)),
+        }
+    }
+}
+
 impl Rule {
     /// A rule that is on, without condition, copies or fallback.
     pub fn simple(name: impl Into<String>, on: Vec<TypePattern>, to: Vec<Audience>) -> Self {
         Self {
             name: name.into(),
+            origin: Origin::Configured,
             on,
+            directories: Directories::All,
             when: None,
             to,
             cc: Vec::new(),
@@ -132,7 +184,10 @@ impl RuleSet {
         KINDS
             .iter()
             .filter(|kind| !kind.built_in.is_empty())
-            .map(|kind| Rule::simple(format!("built-in:{}", kind.name), vec![TypePattern(kind.name.to_owned())], audiences(kind)))
+            .map(|kind| {
+                let rule = Rule::simple(format!("built-in:{}", kind.name), vec![TypePattern(kind.name.to_owned())], audiences(kind));
+                Rule { origin: Origin::BuiltIn, ..rule }
+            })
             .collect()
     }
 
@@ -159,6 +214,15 @@ mod tests {
         assert!(TypePattern::parse("*").unwrap().matches("test"));
         assert!(TypePattern::parse("tidings.object.*ed").unwrap().matches("object.created"));
         assert!(TypePattern::parse("membership.join").unwrap_err().to_string().contains("did you mean `membership.joined`?"));
+    }
+
+    #[test]
+    fn a_rule_may_be_of_one_directory_or_of_all_but_some() {
+        let but = Directories::AllBut(vec!["corp".into()]);
+        assert!(but.cover(None) && but.cover(Some("lab")) && !but.cover(Some("corp")));
+        let only = Directories::Only("corp".into());
+        assert!(!only.cover(None) && !only.cover(Some("lab")) && only.cover(Some("corp")));
+        assert!(Directories::All.cover(None) && Directories::All.cover(Some("corp")));
     }
 
     #[test]
