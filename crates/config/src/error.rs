@@ -1,6 +1,6 @@
 //! Why a single value is not accepted; a [`Problem`](crate::Problem) adds the place.
 
-/// Why a text is not a duration or a size.
+/// Why a text is not a duration, a size or a part.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
     /// Not a duration.
@@ -15,6 +15,9 @@ pub enum UnitError {
     /// Not a size.
     #[error("`{0}` is not a size such as \"256MiB\", \"8MB\" or \"1GiB\" (B, kB, KiB, MB, MiB, GB, GiB, TB, TiB)")]
     Size(String),
+    /// Not a part in percent.
+    #[error("`{0}` is not a part such as \"20%\" (0% to 100%)")]
+    Percent(String),
 }
 
 /// Why a text is not JSON, even read with the habits of .NET.

@@ -51,6 +51,12 @@ pub(crate) enum Shape {
     Choice(&'static [&'static str], &'static [&'static str]),
     Texts,
     Durations,
+    /// Free names, each with a text.
+    Map,
+    /// The address of an LDAP server, or a list of them.
+    Servers,
+    /// A part in percent, from 0 to 100.
+    Percent,
     /// Codes of SMTP refusals: a number, or a text such as `5xx`.
     ReplyCodes,
     /// Enhanced codes of refusals (RFC 3463).
@@ -112,6 +118,9 @@ impl Shape {
             Self::Choice(..) => "a word in quotation marks",
             Self::Texts => "a list of texts such as [\"a\", \"b\"]",
             Self::Durations => "a list of durations such as [\"1m\", \"5m\"]",
+            Self::Map => "a table of texts such as { mail = \"mail\" }",
+            Self::Servers => "an address such as \"ldaps://dc1.example.org\", or a list of them",
+            Self::Percent => "a part such as \"20%\"",
             Self::ReplyCodes => "a code such as 554, \"5xx\" or \"450-459\"",
             Self::EnhancedCodes => "an enhanced code such as \"5.7.1\" or \"5.7.*\"",
             Self::Table(_) => "a table",
@@ -136,6 +145,8 @@ impl Shape {
                 Err(error) => Some(error.to_string()),
             },
             Self::Size => units::size(text).err().map(|e| e.to_string()),
+            Self::Percent => units::percent(text).err().map(|e| e.to_string()),
+            Self::Servers => crate::sections::directory::ldap_server(text).err(),
             Self::Address => Address::parse(text).err().map(|e| e.to_string()),
             Self::Listen => text.parse::<std::net::SocketAddr>().err().map(|_| listen_fault(text)),
             Self::Url => crate::sections::web_address(text).err(),

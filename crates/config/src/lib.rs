@@ -23,7 +23,8 @@ pub use problem::{Problem, Problems};
 pub use reference::{reference, sample};
 pub use secret::Secret;
 pub use sections::{
-    Alerts, Auth, ClientIdentity, ClientKey, ClientProof, Courier, Credential, Database, Dsn, EnhancedRange, Extensions, Grant,
-    KeyAlgorithm, Letters, Limits, Log, LogFormat, LogLevel, Logo, Mechanism, OAuth2, Organisation, Pickup, Relay, ReplyMeaning, ReplyRule,
-    Safety, Server, ServerTls, Settings, Smtp, Timeouts, Tls, TlsMode, TlsVersion, Webhook,
+    Alerts, Auth, BadRows, ClientIdentity, ClientKey, ClientProof, Courier, Credential, CsvSource, Database, Directory, DirectorySource,
+    Dsn, EnhancedRange, Extensions, Grant, KeyAlgorithm, LdapBind, LdapPreset, LdapServer, LdapSource, LdapTls, LdapWay, Letters,
+    Lifecycle, Limits, Log, LogFormat, LogLevel, Logo, Mechanism, Notify, OAuth2, Organisation, Pickup, Query, Relay, ReplyMeaning,
+    ReplyRule, Safety, Server, ServerTls, Settings, Smtp, Timeouts, Tls, TlsMode, TlsVersion, Webhook,
 };

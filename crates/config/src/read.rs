@@ -4,7 +4,7 @@
 use crate::{
     keys::{Key, Section, Shape},
     load::Loading,
-    node::{Node, Value},
+    node::{Entry, Node, Value},
     problem::{did_you_mean, shown},
     units,
 };
@@ -64,6 +64,21 @@ fn check_value(loading: &Loading<'_>, node: &Node, shape: &Shape, path: &str) {
                 check_value(loading, one, inner, &format!("{path}[{index}]"));
             }
         }
+        (Shape::Servers, Value::List(list)) => {
+            for (index, one) in list.iter().enumerate() {
+                let path = format!("{path}[{index}]");
+                match &one.value {
+                    // A list within the list is none.
+                    Value::List(_) => loading.problem(one.span.start, path, format!("must be an address, not {}", one.what())),
+                    _ => check_value(loading, one, shape, &path),
+                }
+            }
+        }
+        (Shape::Map, Value::Table(entries)) => {
+            for entry in entries {
+                check_value(loading, &entry.node, &Shape::Text, &dotted(path, &entry.name));
+            }
+        }
         (Shape::Table(section), Value::Table(_)) => check(loading, node, section, path),
         (Shape::Tables(section), Value::List(list)) => {
             for (index, one) in list.iter().enumerate() {
@@ -75,7 +90,17 @@ fn check_value(loading: &Loading<'_>, node: &Node, shape: &Shape, path: &str) {
                 }
             }
         }
-        (Shape::Flag | Shape::Number(..) | Shape::Port | Shape::Texts | Shape::Durations | Shape::Table(_) | Shape::Tables(_), _) => {
+        (
+            Shape::Flag
+            | Shape::Number(..)
+            | Shape::Port
+            | Shape::Texts
+            | Shape::Durations
+            | Shape::Map
+            | Shape::Table(_)
+            | Shape::Tables(_),
+            _,
+        ) => {
             wrong(format!("must be {}, not {}", shape.called(), node.what()));
         }
         (_, Value::Text(text)) => {
@@ -205,6 +230,24 @@ impl<'a> Table<'a> {
             _ => None,
         };
         list.iter().filter_map(text).collect()
+    }
+
+    /// The texts of a key that holds one or a list of them, with their places.
+    pub(crate) fn one_or_more(&self, name: &str) -> Vec<(usize, &'a str)> {
+        match self.raw(name).map(|node| (node.span.start, &node.value)) {
+            Some((at, Value::Text(text))) => vec![(at, text)],
+            _ => self.texts(name),
+        }
+    }
+
+    /// The names and texts of a free table, each with the place of its name.
+    pub(crate) fn pairs(&self, name: &str) -> Vec<(usize, &'a str, &'a str)> {
+        let entries = self.raw(name).map(Node::entries).unwrap_or_default();
+        let pair = |entry: &'a Entry| match &entry.node.value {
+            Value::Text(text) => Some((entry.name_span.start, entry.name.as_str(), text.as_str())),
+            _ => None,
+        };
+        entries.iter().filter_map(pair).collect()
     }
 
     /// A table inside, written or not.

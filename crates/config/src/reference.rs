@@ -78,6 +78,9 @@ fn value(shape: &Shape) -> String {
         Shape::Choice(words, _) => words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", "),
         Shape::Texts => "list of texts".to_owned(),
         Shape::Durations => "list of durations".to_owned(),
+        Shape::Map => "table of texts".to_owned(),
+        Shape::Servers => "`ldaps://host[:port]` or `ldap://…`, one or a list".to_owned(),
+        Shape::Percent => "part, `\"0%\"` to `\"100%\"`".to_owned(),
         Shape::Secret => "secret".to_owned(),
         Shape::ReplyCodes => "`554`, `\"5xx\"` or `\"450-459\"`".to_owned(),
         Shape::EnhancedCodes => "`\"5.7.1\"`, `\"5.7.*\"` or `\"4.7.500-699\"`".to_owned(),
@@ -114,7 +117,7 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected}");
         }
-        assert!(!text.contains("[[directory]]"));
+        assert!(text.contains("| `notify.managed_by.same_as_membership` |"));
     }
 
     #[test]

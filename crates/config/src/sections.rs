@@ -2,11 +2,13 @@
 
 mod alerts;
 mod database;
+pub(crate) mod directory;
 mod letters;
 mod log;
 mod oauth2;
 mod organisation;
 mod provider;
+mod query;
 pub(crate) mod relay;
 pub(crate) mod replies;
 mod rule;
@@ -25,10 +27,14 @@ use tidings_core::policy::RuleSet;
 
 pub use alerts::{Alerts, Webhook};
 pub use database::Database;
+pub use directory::{
+    BadRows, CsvSource, Directory, DirectorySource, LdapBind, LdapPreset, LdapServer, LdapSource, LdapTls, LdapWay, Lifecycle, Notify,
+};
 pub use letters::Letters;
 pub use log::{Log, LogFormat, LogLevel};
 pub use oauth2::{ClientKey, ClientProof, Grant, KeyAlgorithm, OAuth2};
 pub use organisation::{Logo, Organisation};
+pub use query::Query;
 pub use relay::{Courier, Limits, Pickup, Relay};
 pub use replies::{EnhancedRange, ReplyMeaning, ReplyRule};
 pub use safety::Safety;
@@ -45,7 +51,8 @@ pub(crate) static ROOT: Section = Section {
         key("letters", Shape::Table(&letters::LETTERS), "The organisation's own wording."),
         key("log", Shape::Table(&log::LOG), "What the program says about its work."),
         key("relay", Shape::Tables(&relay::RELAY), "The ways out, in order."),
-        crate::keys::later("directory"),
+        key("directory", Shape::Tables(&directory::DIRECTORY), "The identity stores."),
+        key("query", Shape::Tables(&query::QUERY), "Stored queries."),
         key("rule", Shape::Tables(&rule::RULE), "Who is told of what."),
         key("alerts", Shape::Table(&alerts::ALERTS), "Who is told of relays in trouble."),
     ],
@@ -70,13 +77,22 @@ pub struct Settings {
     pub log: Log,
     /// The ways out, at least one, in order; the first is the default.
     pub relays: Vec<Relay>,
-    /// The rules in force: the configured ones behind the built-in ones.
+    /// The identity stores, in order.
+    pub directories: Vec<Directory>,
+    /// The stored queries.
+    pub queries: Vec<Query>,
+    /// The rules in force: the built-in ones, those of the directories' switches, the configured ones.
     pub rules: RuleSet,
     /// Who is told of relays in trouble.
     pub alerts: Alerts,
 }
 
 impl Settings {
+    /// The directory of this name.
+    pub fn directory(&self, name: &str) -> Option<&Directory> {
+        self.directories.iter().find(|directory| directory.name == name)
+    }
+
     /// The relay of this name.
     pub fn relay(&self, name: &str) -> Option<&Relay> {
         self.relays.iter().find(|relay| relay.name == name)
@@ -97,7 +113,12 @@ pub(crate) fn build(loading: &Loading<'_>, root: &Table<'_>, path: &Path) -> Opt
     let safety = safety.map(|safety| safety::merge(loading, &root.table("safety"), safety, rails));
     let names: Vec<String> = tables.iter().map(relay::name_of).collect();
     let alerts = alerts::build(loading, &root.table("alerts"), &names);
-    let rules = rule::build(loading, &root.tables("rule"), &names, alerts::rule(&alerts));
+    let tables = root.tables("directory");
+    let directories = directory::build(loading, &tables, &names);
+    let stores: Vec<String> = tables.iter().filter_map(|table| table.owned("name")).collect();
+    let queries = query::build(loading, &root.tables("query"), &stores);
+    let beside = rule::Beside { relays: &names, stores: &stores, directories: &directories, alerts: alerts::rule(&alerts) };
+    let rules = rule::build(loading, &root.tables("rule"), beside);
     Some(Settings {
         file: path.to_owned(),
         server: server?,
@@ -107,6 +128,8 @@ pub(crate) fn build(loading: &Loading<'_>, root: &Table<'_>, path: &Path) -> Opt
         letters,
         log: log?,
         relays,
+        directories,
+        queries,
         rules,
         alerts,
     })

@@ -68,6 +68,15 @@ pub fn size(text: &str) -> Result<u64, UnitError> {
     number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(wrong)
 }
 
+/// Reads `20%`: a whole number from 0 to 100.
+///
+/// # Errors
+/// [`UnitError`] says how it is to be written.
+pub fn percent(text: &str) -> Result<u8, UnitError> {
+    let number = text.trim().strip_suffix('%').and_then(|number| number.trim_end().parse().ok());
+    number.filter(|number| *number <= 100).ok_or_else(|| UnitError::Percent(crate::problem::shown(text)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,10 +111,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_part_is_written_in_percent() {
+        assert_eq!((percent("20%"), percent("0 %"), percent("100%")), (Ok(20), Ok(0), Ok(100)));
+        for wrong in ["20", "101%", "-1%", "0.2", "%", ""] {
+            assert!(percent(wrong).is_err(), "{wrong}");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_makes_a_parser_panic(text in "\\PC*") {
-            let _ = (duration(&text), size(&text));
+            let _ = (duration(&text), size(&text), percent(&text));
         }
 
         #[test]

@@ -39,8 +39,9 @@ fn the_loader_knows_every_key_of_the_reference() {
     // A key that the reference names must not be told as unknown.
     for line in reference().lines().filter(|line| line.starts_with("| `")) {
         let key = line.split('`').nth(1).unwrap();
-        for section in ["server", "organisation", "database", "safety", "letters", "log", "relay", "rule"] {
-            let heading = if matches!(section, "relay" | "rule") { format!("[[{section}]]") } else { format!("[{section}]") };
+        for section in ["server", "organisation", "database", "safety", "letters", "log", "relay", "directory", "query", "rule"] {
+            let heading =
+                if matches!(section, "relay" | "directory" | "query" | "rule") { format!("[[{section}]]") } else { format!("[{section}]") };
             let block = reference().split(&format!("\n## `{heading}`\n")).nth(1).unwrap().split("\n## ").next().unwrap().to_owned();
             if !block.contains(line) {
                 continue;

@@ -10,7 +10,7 @@ use crate::{
 use std::time::Duration;
 use tidings_core::{
     Address,
-    policy::{Audience, Rule, TypePattern},
+    policy::{Audience, Origin, Rule, TypePattern},
 };
 
 /// The name of the rule that `to` stands for; a rule of that name replaces it.
@@ -142,7 +142,7 @@ fn secret_fault(secret: &str) -> Option<String> {
 pub(crate) fn rule(alerts: &Alerts) -> Option<Rule> {
     let to: Vec<Audience> = alerts.to.iter().filter_map(|address| Audience::parse(address.as_str()).ok()).collect();
     let on = TypePattern::parse("relay.*").expect("there are kinds about relays");
-    (!to.is_empty()).then(|| Rule::simple(RULE, vec![on], to))
+    (!to.is_empty()).then(|| Rule { origin: Origin::BuiltIn, ..Rule::simple(RULE, vec![on], to) })
 }
 
 #[cfg(test)]

@@ -5,14 +5,15 @@ use crate::{
     load::{Loading, literal_start, shown},
     problem::did_you_mean,
     read::Table,
+    sections::directory::Directory,
 };
 use tidings_core::{
     kind::{KINDS, Kind},
-    policy::{Audience, Condition, Rule, RuleSet, TypePattern},
+    policy::{Audience, Condition, Directories, Origin, Rule, RuleSet, TypePattern},
 };
 
 pub(crate) static RULE: Section = Section {
-    meaning: "On which events, when, for whom, about what. Kinds whose reader is their own subject have a built-in rule, `built-in:<kind>`; a rule of that name replaces it.",
+    meaning: "On which events, when, for whom, about what. Kinds whose reader is their own subject have a built-in rule, `built-in:<kind>`; a rule of that name replaces it. A directory's switches and addresses stand for rules as well, `<directory>:<switch>`; where a directory has switches, the built-in rules on memberships do not apply to its events.",
     keys: &[
         key("name", Shape::Text, "Its name, unique among the rules; required."),
         key("on", Shape::Texts, "The types of event it listens to, without the prefix `tidings.`; `*` stands for any text; required."),
@@ -24,8 +25,9 @@ pub(crate) static RULE: Section = Section {
         key(
             "to",
             Shape::Texts,
-            "Whom it writes to: `actor`, `object`, `member`, `manager`, `managers:N`, `owners`, `primary_owner`, `additional_owners`, `members`, `approvers`, `requester`, `reviewers`, `subscribers`, `attr:PATH`, `cel:EXPRESSION` or a mail address; required.",
+            "Whom it writes to: `actor`, `object`, `member`, `manager`, `managers:N`, `object_manager`, `owners`, `primary_owner`, `additional_owners`, `members`, `approvers`, `requester`, `reviewers`, `subscribers`, `attr:PATH`, `cel:EXPRESSION` or a mail address; required.",
         ),
+        key("directory", Shape::Text, "The directory whose events it listens to; events of any directory, and of none, if absent."),
         key("cc", Shape::Texts, "Who gets a copy; not allowed for kinds that hold secrets."),
         key("fallback", Shape::Texts, "Whom it writes to if `to` reaches nobody."),
         key("kind", Shape::Text, "The letter it sends; the event's own kind if absent."),
@@ -39,7 +41,19 @@ pub(crate) static RULE: Section = Section {
     ],
 };
 
-pub(crate) fn build(loading: &Loading<'_>, tables: &[Table<'_>], relays: &[String], built_in: Option<Rule>) -> RuleSet {
+/// What the rules stand beside.
+pub(crate) struct Beside<'a> {
+    /// The names of the relays.
+    pub(crate) relays: &'a [String],
+    /// The names of the directories, also of those with problems.
+    pub(crate) stores: &'a [String],
+    /// The directories.
+    pub(crate) directories: &'a [Directory],
+    /// The rule that `[alerts]` stands for.
+    pub(crate) alerts: Option<Rule>,
+}
+
+pub(crate) fn build(loading: &Loading<'_>, tables: &[Table<'_>], beside: Beside<'_>) -> RuleSet {
     let mut names: Vec<(String, usize)> = Vec::new();
     let mut rules = Vec::new();
     for table in tables {
@@ -56,15 +70,25 @@ pub(crate) fn build(loading: &Loading<'_>, tables: &[Table<'_>], relays: &[Strin
                 None => names.push((name.to_owned(), table.place("name"))),
             }
         }
-        rules.push(rule(loading, table, relays));
+        rules.push(rule(loading, table, &beside));
     }
-    if let Some(built_in) = built_in.filter(|built_in| rules.iter().all(|rule| rule.name != built_in.name)) {
-        rules.insert(0, built_in);
+    // Whoever has switches could not switch the built-in rules on memberships off otherwise.
+    let switched: Vec<String> =
+        beside.directories.iter().filter(|directory| directory.notify.is_some()).map(|directory| directory.name.clone()).collect();
+    let mut all = RuleSet::built_in();
+    for built_in in all.iter_mut().filter(|rule| rule.name.starts_with("built-in:membership.")) {
+        if !switched.is_empty() {
+            built_in.directories = Directories::AllBut(switched.clone());
+        }
     }
-    RuleSet::with_built_in(rules)
+    all.extend(beside.alerts);
+    all.extend(beside.directories.iter().flat_map(Directory::rules));
+    all.retain(|one| rules.iter().all(|rule| rule.name != one.name));
+    all.extend(rules);
+    RuleSet::new(all)
 }
 
-fn rule(loading: &Loading<'_>, table: &Table<'_>, relays: &[String]) -> Rule {
+fn rule(loading: &Loading<'_>, table: &Table<'_>, beside: &Beside<'_>) -> Rule {
     for required in ["name", "on", "to"] {
         if !table.has(required) {
             loading.problem(table.at(), table.key(required), "is missing; every rule needs it");
@@ -76,14 +100,20 @@ fn rule(loading: &Loading<'_>, table: &Table<'_>, relays: &[String]) -> Rule {
         }
     }
     let kind = kind(loading, table);
-    let relay = table.owned("relay");
-    if let Some(relay) = relay.as_ref().filter(|name| !relays.contains(name)) {
-        let hint = did_you_mean(relay, relays.iter().map(String::as_str));
-        loading.problem(table.place("relay"), table.key("relay"), format!("there is no relay `{}`{hint}", shown(relay)));
-    }
+    let known = |name: &str, names: &[String]| {
+        let found = table.owned(name);
+        if let Some(found) = found.as_ref().filter(|found| !names.contains(found)) {
+            let hint = did_you_mean(found, names.iter().map(String::as_str));
+            loading.problem(table.place(name), table.key(name), format!("there is no {name} `{}`{hint}", shown(found)));
+        }
+        found
+    };
+    let relay = known("relay", beside.relays);
     let rule = Rule {
         name: table.owned("name").unwrap_or_default(),
+        origin: Origin::Configured,
         on: patterns(loading, table),
+        directories: known("directory", beside.stores).map_or(Directories::All, Directories::Only),
         when: condition(loading, table),
         to: audiences(loading, table, "to"),
         cc: audiences(loading, table, "cc"),
