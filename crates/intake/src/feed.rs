@@ -140,11 +140,11 @@ impl Feed {
             return Ok(Swept::TooMany { unseen, objects });
         }
         let mut taken = Taken::default();
+        let mut after = None;
         loop {
-            let keys = self.mirror.unseen_keys(directory, generation, None, RUN).await?;
-            if keys.is_empty() {
-                break;
-            }
+            let keys = self.mirror.unseen_keys(directory, generation, after, RUN).await?;
+            let Some((last, _)) = keys.last() else { break };
+            after = Some(*last);
             let changes: Vec<Change> = keys.into_iter().map(|(_, key)| Change::of(Became::Gone { key })).collect();
             let one = self
                 .write(directory, &changes, telling, Closing { seen: Vec::new(), generation: Some(generation), bookmark: None })

@@ -1,6 +1,6 @@
 //! The only room that speaks SQL. One verb is one transaction, and what a verb has answered is on disk.
 //!
-//! [`Store`] is the contract; [`open()`] chooses the database by its URL. Deliberately not here: what follows from an outcome (`tidings_core::outbox::settle`)
+//! [`Store`] is the contract of the outbox, [`Mirror`] that of the directories; [`open()`] chooses the database by its URL. Deliberately not here: what follows from an outcome (`tidings_core::outbox::settle`)
 //! and when to claim (`delivery`).
 
 pub mod error;
@@ -13,7 +13,7 @@ pub mod store;
 
 pub use error::StoreError;
 pub use mirror::*;
-pub use open::{OpenOptions, ServeLock, ServeNote, database_path, lock_exclusive, open, serve_note};
+pub use open::{Database, OpenOptions, ServeLock, ServeNote, database_path, lock_exclusive, open, serve_note};
 pub use seal::SealKey;
 pub use sqlite::{FreeSpace, SqliteStore, Tuning};
 pub use store::*;

@@ -140,8 +140,26 @@ pub enum Walk {
 pub struct ObjectPage {
     /// The objects.
     pub objects: Vec<MirrorObject>,
-    /// Where the next page begins, if there is one.
+    /// After which object the next page begins, if there is one.
     pub next: Option<ObjectId>,
+}
+
+/// A page of links in the order of their other ends' rows.
+#[derive(Debug, Clone)]
+pub struct LinkPage {
+    /// The links.
+    pub links: Vec<MirrorLink>,
+    /// After which other end the next page begins, if there is one.
+    pub next: Option<ObjectId>,
+}
+
+impl IntoIterator for LinkPage {
+    type Item = MirrorLink;
+    type IntoIter = std::vec::IntoIter<MirrorLink>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.links.into_iter()
+    }
 }
 
 /// The mirror of all directories.
@@ -200,10 +218,10 @@ pub trait Mirror: Send + Sync + 'static {
     async fn groups_named(&self, directory: Option<&str>, name: &str) -> Result<Vec<MirrorObject>, StoreError>;
 
     /// What an object links to in one role, from `after` (exclusive) on, in the order of the targets' rows.
-    async fn links(&self, object: ObjectId, role: LinkRole, after: Option<ObjectId>, limit: u32) -> Result<Vec<MirrorLink>, StoreError>;
+    async fn links(&self, object: ObjectId, role: LinkRole, after: Option<ObjectId>, limit: u32) -> Result<LinkPage, StoreError>;
 
     /// Who links to an object in one role: the groups of a member, the people of a manager.
-    async fn links_to(&self, object: ObjectId, role: LinkRole, after: Option<ObjectId>, limit: u32) -> Result<Vec<MirrorLink>, StoreError>;
+    async fn links_to(&self, object: ObjectId, role: LinkRole, after: Option<ObjectId>, limit: u32) -> Result<LinkPage, StoreError>;
 
     /// The managers above a person, nearest first, at most `levels` of them; a circle ends where it began.
     async fn managers(&self, object: ObjectId, levels: u8) -> Result<Vec<MirrorObject>, StoreError>;

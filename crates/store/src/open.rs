@@ -1,6 +1,6 @@
 //! Chooses a database by its URL, and lets only one `tidings serve` work on it.
 
-use crate::{error::StoreError, seal::SealKey, sqlite::SqliteStore, sqlite::Tuning, store::Store};
+use crate::{error::StoreError, mirror::Mirror, seal::SealKey, sqlite::SqliteStore, sqlite::Tuning, store::Store};
 use rustix::fs::FlockOperation;
 use std::{
     fs,
@@ -24,12 +24,17 @@ pub struct OpenOptions {
     pub min_free_bytes: u64,
 }
 
+/// A database holds the outbox and the mirror, and takes both into one transaction. Where only one of them is needed, an `Arc` of this is an `Arc` of that.
+pub trait Database: Store + Mirror {}
+
+impl<T: Store + Mirror> Database for T {}
+
 /// Opens the database, making it or bringing it up to date if need be.
 ///
 /// # Errors
 /// [`StoreError::Open`] if the URL, the folder or the file cannot be used, [`StoreError::Newer`] if a newer version wrote it, [`StoreError::Key`] if the key is
 /// not the one it was made with, [`StoreError::Unavailable`] if another process keeps it locked.
-pub async fn open(options: OpenOptions) -> Result<Arc<dyn Store>, StoreError> {
+pub async fn open(options: OpenOptions) -> Result<Arc<dyn Database>, StoreError> {
     Ok(SqliteStore::open(options, Tuning::default()).await?)
 }
 

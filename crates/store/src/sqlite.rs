@@ -7,6 +7,7 @@ mod clock;
 mod connect;
 mod fault;
 mod filter;
+mod mirror;
 mod read;
 mod reader;
 mod relays;
@@ -40,6 +41,8 @@ use writer::{Supplies, Way, Writer};
 
 /// How many connections read.
 const READERS: usize = 2;
+/// How many connections compare directories with their mirror: a long comparison must not hold up who looks something up.
+const COMPARERS: usize = 1;
 
 /// About what an item costs to move, in bytes of a group.
 const ITEM_BYTES: usize = 400;
@@ -61,6 +64,7 @@ pub struct Tuning {
 pub struct SqliteStore {
     // Readers first: the connection closed last, the writer's, folds the log back into the file.
     readers: Readers,
+    comparer: Readers,
     writer: Writer,
     key: SealKey,
     patterns: Arc<Patterns>,
@@ -84,7 +88,7 @@ impl SqliteStore {
         let folder = path.parent().unwrap_or(Path::new(".")).to_owned();
         let space = Arc::new(Space::watch(folder, min_free_bytes, tuning.free_space));
         let writing = connect::writer(&path, &key, tuning.page_limit)?;
-        let reading = (0..READERS).map(|_| connect::reader(&path)).collect::<Result<_, _>>()?;
+        let reading = |count| (0..count).map(|_| connect::reader(&path)).collect::<Result<Vec<_>, _>>();
         let arrivals = watch::Sender::new(Arrivals::default());
         let patterns = Arc::new(Patterns::default());
         let supplies = Supplies {
@@ -96,10 +100,11 @@ impl SqliteStore {
             flush_delay: tuning.flush_delay,
             span_items: tuning.span_items,
         };
-        let readers = Readers::start(reading, space.clone())?;
+        let readers = Readers::start(reading(READERS)?, space.clone())?;
+        let comparer = Readers::start(reading(COMPARERS)?, space.clone())?;
         let writer = Writer::start(writing, supplies)?;
         tracing::info!(store.path = %path.display(), "the database is open");
-        Ok(Self { readers, writer, key, patterns, space, arrivals })
+        Ok(Self { readers, comparer, writer, key, patterns, space, arrivals })
     }
 
     /// How many transactions have been committed to disk since opening.

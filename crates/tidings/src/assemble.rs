@@ -29,7 +29,7 @@ use tidings_delivery::{
 };
 use tidings_intake::{Desk, DeskParts, Intake, RelayImprint};
 use tidings_render::{Logo, Organisation, Stationery, StationeryOptions};
-use tidings_store::{OpenOptions, SealKey, ServeLock, Store};
+use tidings_store::{Database, OpenOptions, SealKey, ServeLock, Store};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// The name under which `tidings serve` leases items. One process at a time bears it: see [`lock`].
@@ -109,7 +109,7 @@ pub fn lock(settings: &Settings) -> Result<ServeLock> {
 ///
 /// # Errors
 /// If the key or the database cannot be used.
-pub async fn store(settings: &Settings) -> Result<Arc<dyn Store>> {
+pub async fn store(settings: &Settings) -> Result<Arc<dyn Database>> {
     let data_dir = settings.server.data_dir.clone();
     std::fs::create_dir_all(&data_dir).with_context(|| format!("making the folder {}", data_dir.display()))?;
     let key_file = data_dir.join(KEY_FILE);
@@ -207,7 +207,7 @@ impl House {
         let relays = settings.relays.iter().map(plan).collect();
         let (server, database, log) = (settings.server.clone(), settings.database.clone(), settings.log);
         let (safety, alerts) = (settings.safety.clone(), settings.alerts.clone());
-        let intake = Intake::open(Arc::clone(&store), desk(settings)?).await?;
+        let intake = Intake::open(store.clone(), desk(settings)?).await?;
         Ok(Self { server, safety, store, intake: Arc::new(intake), relays, database, log, alerts, news: Newswire::default() })
     }
 

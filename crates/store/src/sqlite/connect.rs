@@ -21,13 +21,14 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_patterns.sql"),
     include_str!("migrations/0003_history_next.sql"),
     include_str!("migrations/0004_spans.sql"),
+    include_str!("migrations/0005_mirror.sql"),
 ];
 
 /// How long a process waits for another one's transaction: an operator's command beside a busy server, or the other way round.
 const BUSY: Duration = Duration::from_secs(15);
 
 /// What both kinds of connection remember of prepared statements.
-const STATEMENTS: usize = 96;
+const STATEMENTS: usize = 160;
 
 /// The text behind the value by which a wrong key is noticed.
 const KEY_CHECK: &[u8] = b"tidings";

@@ -11,12 +11,12 @@ use tidings_core::{
     testing::FixedClock,
     time::later,
 };
-use tidings_store::{Acceptance, Accepted, Claim, Filter, ItemDetail, Lease, OpenOptions, SealKey, Settled, SqliteStore, Store, Tuning};
+use tidings_store::{Acceptance, Accepted, Claim, Database, Filter, ItemDetail, Lease, OpenOptions, SealKey, Settled, SqliteStore, Tuning};
 
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
 
 pub(crate) struct House {
-    pub(crate) store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Database>,
     pub(crate) clock: Arc<FixedClock>,
     pub(crate) mint: IdMint,
     pub(crate) folder: TempDir,

@@ -10,7 +10,7 @@ use std::{
 };
 use tempfile::TempDir;
 use tidings_core::{IdMint, outbox::State};
-use tidings_store::{Filter, Settled, Store, StoreError, Tuning, open};
+use tidings_store::{Database, Filter, Settled, Store, StoreError, Tuning, open};
 
 const NEEDED: u64 = 1000;
 
@@ -91,7 +91,7 @@ async fn the_process_on_a_small_disk() {
         }
     }
     assert!(accepted.len() > 20 && full > 20, "{} accepted, {full} refused", accepted.len());
-    let all_there = async |store: &Arc<dyn Store>| {
+    let all_there = async |store: &Arc<dyn Database>| {
         for id in &accepted {
             assert_eq!(store.letter(*id).await.unwrap().map(|text| text.len()), Some(30_000));
         }

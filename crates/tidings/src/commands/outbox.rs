@@ -31,7 +31,7 @@ pub fn run(command: OutboxCommand) -> Result<ExitCode> {
 
 async fn store(config: &Path) -> Result<Arc<dyn Store>> {
     let settings = assemble::settings(config)?;
-    assemble::store(&settings).await
+    Ok(assemble::store(&settings).await?)
 }
 
 async fn list(config: &Path, filter: FilterArgs, limit: u32, mut before: Option<Id>, json: bool) -> Result<ExitCode> {
