@@ -51,13 +51,7 @@ impl Mirror for SqliteStore {
     }
 
     /// In transactions of some ten thousand entries, the bookmark with the last. Should one fail, those before it stay done, and doing it again does the rest.
-    async fn load(
-        &self,
-        directory: &str,
-        entries: Vec<Entry>,
-        generation: i64,
-        mut bookmark: Option<Vec<u8>>,
-    ) -> Result<u64, StoreError> {
+    async fn load(&self, directory: &str, entries: Vec<Entry>, generation: i64, mut bookmark: Option<Vec<u8>>) -> Result<u64, StoreError> {
         let mut new = 0;
         let mut steps = load::steps(entries);
         if steps.is_empty() {

@@ -10,8 +10,11 @@ mod acting;
 mod claiming;
 mod clock;
 mod erasing;
+mod mirror_model;
+mod mirroring;
 mod model;
 mod reading;
+mod refreshing;
 mod settling;
 
 macro_rules! conformance {
@@ -74,6 +77,30 @@ macro_rules! conformance {
             reading::tokens_are_found_by_their_digest,
             reading::names_go_on_above_the_highest,
             reading::an_unknown_name_is_nothing,
+            mirroring::an_object_is_mirrored_whole,
+            mirroring::a_change_raises_the_version_and_says_what_it_was,
+            mirroring::links_are_told_by_what_is_added_removed_and_altered,
+            mirroring::an_adjustment_tells_only_what_it_says,
+            mirroring::a_name_that_nobody_bears_waits_for_its_object,
+            mirroring::without_references_links_go_to_keys,
+            mirroring::a_renamed_object_keeps_its_links,
+            mirroring::two_who_swap_their_names_keep_their_links,
+            mirroring::who_is_gone_leaves_all_that_linked_to_it,
+            mirroring::a_departure_in_one_batch_is_told_once,
+            mirroring::what_is_made_anew_is_another_object,
+            mirroring::what_has_moved_is_not_overwritten,
+            mirroring::mirror_bookmark_and_events_are_written_as_one,
+            mirroring::managers_are_walked_up_and_a_circle_ends,
+            mirroring::members_are_found_below_nested_groups_each_once,
+            mirroring::objects_and_links_are_listed_by_pages,
+            mirroring::groups_are_found_by_name_in_any_case,
+            refreshing::a_directory_is_made_when_it_is_first_heard_of,
+            refreshing::a_load_can_be_done_again,
+            refreshing::a_load_larger_than_a_transaction_is_whole,
+            refreshing::a_refresh_finds_what_was_not_seen,
+            refreshing::a_source_fails_and_works_again_once_each,
+            refreshing::directories_do_not_know_each_other,
+            mirror_model::comparing_and_recording_leads_where_a_load_leads,
             model::any_sequence_of_verbs_does_what_the_model_does,
         );
     };

@@ -63,8 +63,7 @@ pub(super) fn role_of(number: i64) -> Result<LinkRole, StoreError> {
 
 /// What a link of an object to a row says, if there is one.
 pub(super) fn terms(db: &Connection, object: i64, role: LinkRole, target: i64) -> Result<Option<Terms>, Fault> {
-    let mut found =
-        db.prepare_cached("SELECT starts_at, ends_at, flags FROM link WHERE object = ?1 AND role = ?2 AND target = ?3")?;
+    let mut found = db.prepare_cached("SELECT starts_at, ends_at, flags FROM link WHERE object = ?1 AND role = ?2 AND target = ?3")?;
     let mut rows = found.query((object, role.number(), target))?;
     rows.next()?.map(|row| Terms::read(row, 0)).transpose()
 }

@@ -85,8 +85,12 @@ pub(super) fn bearer_or_placeholder(db: &Connection, directory: i64, name: &str,
         return Ok(bearer);
     }
     let id = numbers.next();
-    db.prepare_cached("INSERT INTO placeholder (id, directory, hash, name) VALUES (?1, ?2, ?3, ?4)")?
-        .execute((id, directory, hash(name), name))?;
+    db.prepare_cached("INSERT INTO placeholder (id, directory, hash, name) VALUES (?1, ?2, ?3, ?4)")?.execute((
+        id,
+        directory,
+        hash(name),
+        name,
+    ))?;
     Ok(Bearer { id, known: false, group: false })
 }
 

@@ -16,8 +16,7 @@ const NOTIFY: i64 = 4;
 /// How many columns an object takes in a row that shows it.
 pub(super) const WIDTH: usize = 14;
 /// The columns of an object `o` of a directory `d`, as [`object`] reads them.
-pub(super) const COLUMNS: &str =
-    "o.id, d.name, o.key, o.reference, o.type, o.name, o.mail, o.locale, o.timezone, o.flags, o.version, o.created_at, o.changed_at, o.attributes";
+pub(super) const COLUMNS: &str = "o.id, d.name, o.key, o.reference, o.type, o.name, o.mail, o.locale, o.timezone, o.flags, o.version, o.created_at, o.changed_at, o.attributes";
 
 /// A head as its row has it.
 pub(super) struct Columns<'a> {
@@ -113,7 +112,8 @@ pub(super) fn by_id(db: &Connection, id: i64) -> Result<Option<MirrorObject>, Fa
 
 /// The object of a key.
 pub(super) fn by_key(db: &Connection, directory: i64, key: &str) -> Result<Option<MirrorObject>, Fault> {
-    let sql = format!("SELECT {COLUMNS} FROM object o CROSS JOIN directory d ON d.number = o.directory WHERE o.directory = ?1 AND o.key = ?2");
+    let sql =
+        format!("SELECT {COLUMNS} FROM object o CROSS JOIN directory d ON d.number = o.directory WHERE o.directory = ?1 AND o.key = ?2");
     let mut found = db.prepare_cached(&sql)?;
     let mut rows = found.query((directory, key))?;
     rows.next()?.map(|row| object(row, 0)).transpose()

@@ -52,11 +52,8 @@ impl<'a> Scribe<'a> {
 
     /// Refuses if an object is not as it was compared, but for what was done to it here.
     pub(super) fn expect(&self, before: &MirrorObject) -> Result<(), Fault> {
-        let version: Option<i64> = self
-            .db
-            .prepare_cached("SELECT version FROM object WHERE id = ?1")?
-            .query_row([before.id.0], |row| row.get(0))
-            .optional()?;
+        let version: Option<i64> =
+            self.db.prepare_cached("SELECT version FROM object WHERE id = ?1")?.query_row([before.id.0], |row| row.get(0)).optional()?;
         let raised = self.raised.get(&before.id.0).copied().unwrap_or(0);
         if version == Some(before.version + raised) { Ok(()) } else { Err(StoreError::Moved(before.head.key.clone()).into()) }
     }
@@ -142,9 +139,12 @@ impl<'a> Scribe<'a> {
     /// Marks memberships of a group, so that walks find them; or of what is none any more.
     fn mark_nested(&self, id: i64, group: bool) -> Result<(), Fault> {
         let flags = if group { NESTED } else { 0 };
-        self.db
-            .prepare_cached("UPDATE link SET flags = (flags & ?3) | ?4 WHERE target = ?1 AND role = ?2")?
-            .execute([id, LinkRole::Member.number(), MUTED, flags])?;
+        self.db.prepare_cached("UPDATE link SET flags = (flags & ?3) | ?4 WHERE target = ?1 AND role = ?2")?.execute([
+            id,
+            LinkRole::Member.number(),
+            MUTED,
+            flags,
+        ])?;
         Ok(())
     }
 
@@ -161,7 +161,9 @@ impl<'a> Scribe<'a> {
         self.db.prepare_cached("DELETE FROM link WHERE target = ?1")?.execute([id])?;
         let placeholders: Vec<i64> = self
             .db
-            .prepare_cached("SELECT l.target FROM link l WHERE l.object = ?1 AND EXISTS (SELECT 1 FROM placeholder p WHERE p.id = l.target)")?
+            .prepare_cached(
+                "SELECT l.target FROM link l WHERE l.object = ?1 AND EXISTS (SELECT 1 FROM placeholder p WHERE p.id = l.target)",
+            )?
             .query_map([id], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         self.loosened.extend(placeholders);
@@ -186,17 +188,20 @@ impl<'a> Scribe<'a> {
 
     pub(super) fn write_link(&self, object: i64, role: i64, target: i64, terms: Terms, flags: i64) -> Result<(), Fault> {
         self.db
-            .prepare_cached("INSERT OR REPLACE INTO link (object, role, target, starts_at, ends_at, flags) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
+            .prepare_cached(
+                "INSERT OR REPLACE INTO link (object, role, target, starts_at, ends_at, flags) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
             .execute(params![object, role, target, terms.starts_at, terms.ends_at, flags])?;
         Ok(())
     }
 
     /// Takes a link away.
     pub(super) fn unlink(&mut self, object: i64, role: LinkRole, target: i64) -> Result<(), Fault> {
-        let gone = self
-            .db
-            .prepare_cached("DELETE FROM link WHERE object = ?1 AND role = ?2 AND target = ?3")?
-            .execute([object, role.number(), target])?;
+        let gone = self.db.prepare_cached("DELETE FROM link WHERE object = ?1 AND role = ?2 AND target = ?3")?.execute([
+            object,
+            role.number(),
+            target,
+        ])?;
         if gone > 0 {
             // Whether it is a placeholder at all is looked up at the end.
             self.loosened.insert(target);
@@ -206,9 +211,7 @@ impl<'a> Scribe<'a> {
 
     /// Marks that an object has changed.
     pub(super) fn raise(&mut self, id: i64) -> Result<(), Fault> {
-        self.db
-            .prepare_cached("UPDATE object SET version = version + 1, changed_at = ?2 WHERE id = ?1")?
-            .execute([id, self.now])?;
+        self.db.prepare_cached("UPDATE object SET version = version + 1, changed_at = ?2 WHERE id = ?1")?.execute([id, self.now])?;
         *self.raised.entry(id).or_default() += 1;
         Ok(())
     }

@@ -125,7 +125,9 @@ pub(super) fn end_refresh(work: &mut Work<'_>, name: &str, bookmark: Option<&[u8
 pub(super) fn unseen(db: &Connection, name: &str, generation: i64) -> Result<(u64, u64), Fault> {
     let Some(directory) = of(db, name)? else { return Ok((0, 0)) };
     let unseen: i64 = db
-        .prepare_cached("SELECT count(*) FROM sighting s WHERE directory = (SELECT number FROM directory WHERE name = ?1) AND generation < ?2")?
+        .prepare_cached(
+            "SELECT count(*) FROM sighting s WHERE directory = (SELECT number FROM directory WHERE name = ?1) AND generation < ?2",
+        )?
         .query_row((name, generation), |row| row.get(0))?;
     Ok((unseen.unsigned_abs(), directory.objects))
 }
@@ -148,9 +150,7 @@ pub(super) fn report(work: &mut Work<'_>, name: &str, failure: Option<&str>, new
     let changed = if let Some(failure) = failure {
         // What is wrong may change while it fails; since when it fails does not.
         work.db.prepare_cached("UPDATE directory SET failure = ?2 WHERE number = ?1")?.execute((directory, failure))?;
-        work.db
-            .prepare_cached("UPDATE directory SET failed_at = ?2 WHERE number = ?1 AND failed_at IS NULL")?
-            .execute([directory, now])?
+        work.db.prepare_cached("UPDATE directory SET failed_at = ?2 WHERE number = ?1 AND failed_at IS NULL")?.execute([directory, now])?
     } else {
         work.db.prepare_cached("UPDATE directory SET heard_at = ?2 WHERE number = ?1")?.execute([directory, now])?;
         work.db
