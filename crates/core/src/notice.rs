@@ -25,7 +25,7 @@ impl Reason {
 }
 
 /// Every code a [`Reason`] may have; each has a text `reason.<code>` in the catalogues.
-pub const REASON_CODES: [&str; 14] = [
+pub const REASON_CODES: [&str; 18] = [
     "actor",
     "object",
     "member",
@@ -36,6 +36,10 @@ pub const REASON_CODES: [&str; 14] = [
     "requester",
     "reviewer",
     "subscriber",
+    "performer",
+    "holder",
+    "query",
+    "permission",
     "attribute",
     "expression",
     "address",

@@ -2,6 +2,7 @@
 
 use crate::{
     address::Address,
+    directory::Head,
     fault::{Fault, Place, has_control, name_of},
     locale::Locale,
 };
@@ -51,6 +52,8 @@ impl ObjectType {
 pub struct Party {
     /// What it is; a party that does not say is a user.
     pub object_type: ObjectType,
+    /// The directory it is of, if that is one that is mirrored.
+    pub directory: Option<String>,
     /// Its key in its own system.
     pub id: Option<String>,
     /// Set when the event names it only as `"directory/id"`.
@@ -67,6 +70,8 @@ pub struct Party {
     pub enabled: bool,
     /// For a group: whether everybody may join.
     pub public: bool,
+    /// True if it wishes none of the letters that may be switched off (`"notify": false`).
+    pub muted: bool,
     /// The person's manager, who may have one in turn.
     pub manager: Option<Box<Party>>,
     /// Owners; the first is the primary owner unless one says `"primary": true`.
@@ -82,6 +87,23 @@ impl Party {
     /// Somebody of whom only the address is known.
     pub fn from_address(address: Address) -> Self {
         Self { mail: Some(address), enabled: true, ..Self::default() }
+    }
+
+    /// A mirrored object, without its links.
+    pub fn of_head(directory: &str, head: &Head) -> Self {
+        Self {
+            object_type: head.object_type.clone(),
+            directory: Some(directory.to_owned()),
+            id: Some(head.key.clone()),
+            name: head.name.clone(),
+            mail: head.mail.clone(),
+            locale: head.locale.clone(),
+            timezone: head.timezone.clone(),
+            enabled: head.enabled,
+            public: head.public,
+            muted: !head.notify,
+            ..Self::default()
+        }
     }
 
     /// What to call it in a letter: its name, else the address, else its key.
@@ -136,6 +158,7 @@ impl Party {
             let here = at.key(key);
             match key.as_str() {
                 "type" => party.object_type = line(value, &here, faults).map(|name| ObjectType::from_name(&name)).unwrap_or_default(),
+                "directory" => party.directory = line(value, &here, faults),
                 "id" => party.id = line(value, &here, faults),
                 "name" => party.name = line(value, &here, faults),
                 "timezone" => party.timezone = line(value, &here, faults),
@@ -145,6 +168,7 @@ impl Party {
                 }
                 "enabled" => party.enabled = flag(value, &here, faults).unwrap_or(true),
                 "public" => party.public = flag(value, &here, faults).unwrap_or(false),
+                "notify" => party.muted = !flag(value, &here, faults).unwrap_or(true),
                 "manager" if !value.is_null() => party.manager = Self::read_at(value, &here, faults, depth + 1).map(Box::new),
                 "owners" => party.owners = Self::owners_first_primary(value, &here, faults, depth),
                 "members" => party.members = Self::read_list(value, &here, faults, depth),

@@ -81,6 +81,10 @@ pub enum PersonVerdict {
     NoAddress,
     /// Is disabled.
     Disabled,
+    /// Wishes no letters of this kind ("do not notify").
+    OptedOut,
+    /// One of more than a decision takes: they are told in chunks, and each chunk looks at each of them.
+    FannedOut,
     /// The event names only a reference that nothing resolves.
     Unresolved,
     /// The kind holds secrets, which are never copied.

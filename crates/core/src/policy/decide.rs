@@ -3,42 +3,115 @@
 use super::{
     audience::Audience,
     condition::Scope,
+    facts::{Crowd, Facts, Want},
     rule::{Rule, RuleSet},
 };
 use crate::{
     event::Event,
     kind::Kind,
+    lane::Lane,
     notice::{Notice, Reader, Reason},
     subject::Party,
     trace::{PersonTrace, PersonVerdict, RuleTrace, RuleVerdict, Trace},
 };
-use std::cell::OnceCell;
+use std::{cell::OnceCell, collections::HashSet};
 
 /// What an event leads to.
 #[derive(Debug)]
 pub struct Decision {
     /// The letters to write, in the order found.
     pub notices: Vec<Notice>,
+    /// The crowds that are too large for one decision, in the order found; none twice.
+    pub fan_outs: Vec<FanOut>,
+    /// What the facts lacked. Unless this is empty, the decision is to be made again with more facts.
+    pub wants: Vec<Want>,
     /// How it came to that. Its `letters` are filled in once the letters have names.
     pub trace: Trace,
+}
+
+/// A crowd that a rule tells in chunks.
+#[derive(Debug, Clone)]
+pub struct FanOut {
+    /// The rule.
+    pub rule: String,
+    /// What the letters are about.
+    pub kind: &'static Kind,
+    /// The audience as written in the rule.
+    pub audience: String,
+    /// `to`, `cc` or `fallback`.
+    pub role: &'static str,
+    /// Who.
+    pub crowd: Crowd,
+    /// How many, as far as that is known.
+    pub size: Option<u64>,
+    /// Why they are told.
+    pub reason: Reason,
+    /// The relay, if the rule names one.
+    pub relay: Option<String>,
+    /// The lane the letters travel in.
+    pub lane: Lane,
+    /// Whether people whose account is disabled are told as well.
+    pub disabled_too: bool,
 }
 
 /// Decides on one event.
 ///
 /// One person gets one letter of a kind per event, however many paths lead there: the first path decides rule, relay and lane, the others add their reasons.
 /// A copy (Cc) goes with the first letter of its rule; a person who gets a letter gets no copy beside it.
-pub fn decide(event: &Event, rules: &RuleSet) -> Decision {
-    let mut desk = Desk { event, scope: OnceCell::new(), notices: Vec::new(), unresolved: Vec::new() };
+pub fn decide(event: &Event, rules: &RuleSet, facts: &Facts) -> Decision {
+    let (notices, fan_outs, wants, unresolved) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut desk = Desk { event, facts, scope: OnceCell::new(), notices, fan_outs, wants, unresolved };
     // A rule of another directory is none of this event's: the trace does not speak of it.
     let of = event.directory();
     let rules = rules.for_kind(event.kind).filter(|rule| rule.directories.cover(of)).map(|rule| desk.apply(rule)).collect();
-    Decision { notices: desk.notices, trace: Trace { rules, letters: Vec::new(), unresolved: desk.unresolved } }
+    let trace = Trace { rules, letters: Vec::new(), unresolved: desk.unresolved };
+    Decision { notices: desk.notices, fan_outs: desk.fan_outs, wants: desk.wants, trace }
+}
+
+/// Decides on some people of a crowd: who gets which letter, and why each of the others does not. People with the same address get one.
+pub fn decide_chunk(fan_out: &FanOut, people: Vec<Party>) -> (Vec<Notice>, Vec<(Party, PersonVerdict)>) {
+    let (mut notices, mut others): (Vec<Notice>, Vec<(Party, PersonVerdict)>) = (Vec::new(), Vec::new());
+    let mut told: HashSet<String> = HashSet::new();
+    for person in people {
+        if let Some(verdict) = barred(&person, fan_out.kind, fan_out.disabled_too, false) {
+            others.push((person, verdict));
+            continue;
+        }
+        let address = person.mail.clone().expect("whoever has no address is barred");
+        if !told.insert(address.folded()) {
+            others.push((person, PersonVerdict::AlreadyTold));
+            continue;
+        }
+        notices.push(Notice {
+            kind: fan_out.kind,
+            rule: fan_out.rule.clone(),
+            reader: Reader { address, party: person, reasons: vec![fan_out.reason.clone()] },
+            cc: Vec::new(),
+            relay: fan_out.relay.clone(),
+            lane: fan_out.lane,
+        });
+    }
+    (notices, others)
+}
+
+/// Why a person whom an audience found is not told; `None` if nothing stands against it. `fixed` says that the rule names the very address.
+fn barred(person: &Party, kind: &Kind, disabled_too: bool, fixed: bool) -> Option<PersonVerdict> {
+    match person {
+        Party { mail: None, reference: Some(_), .. } => Some(PersonVerdict::Unresolved),
+        Party { enabled: false, .. } if !disabled_too => Some(PersonVerdict::Disabled),
+        Party { mail: None, .. } => Some(PersonVerdict::NoAddress),
+        Party { muted: true, .. } if !kind.mandatory && !fixed => Some(PersonVerdict::OptedOut),
+        _ => None,
+    }
 }
 
 struct Desk<'a> {
     event: &'a Event,
+    facts: &'a Facts,
     scope: OnceCell<Scope>,
     notices: Vec<Notice>,
+    fan_outs: Vec<FanOut>,
+    wants: Vec<Want>,
     unresolved: Vec<String>,
 }
 
@@ -72,6 +145,7 @@ impl Desk<'_> {
             }
             for audience in audiences {
                 let path = Path { rule, kind, audience, role };
+                let wants = self.wants.len();
                 for (person, found) in self.find(&path, &mut trace) {
                     let (place, fresh) = self.tell(person, found, &path, &mut trace);
                     reached = true;
@@ -79,6 +153,9 @@ impl Desk<'_> {
                         first = Some(place);
                     }
                 }
+                // Whether somebody in a crowd can be told shows later; so it does with whoever is still to be asked for.
+                let crowd = trace.people.last().is_some_and(|last| last.verdict == PersonVerdict::FannedOut);
+                reached |= crowd || self.wants.len() > wants;
             }
         }
         for audience in &rule.cc {
@@ -101,26 +178,28 @@ impl Desk<'_> {
             verdict,
             why,
         };
-        let found = match path.audience.resolve(self.event, &|| self.scope()) {
+        let found = match path.audience.resolve(self.event, self.facts, &|| self.scope()) {
             Ok(found) => found,
             Err(why) => {
                 trace.people.push(nobody(PersonVerdict::AudienceError, Some(why)));
                 return Vec::new();
             }
         };
-        if found.is_empty() {
+        if found.people.is_empty() && found.crowds.is_empty() {
             trace.people.push(nobody(PersonVerdict::Nobody, None));
+        }
+        let (found, crowds, wants) = (found.people, found.crowds, found.wants);
+        for want in wants {
+            if !self.wants.contains(&want) {
+                self.wants.push(want);
+            }
         }
         let mut reachable = Vec::with_capacity(found.len());
         for (person, reason) in found {
-            let verdict = match &person {
-                Party { mail: None, reference: Some(_), .. } => PersonVerdict::Unresolved,
-                Party { enabled: false, .. } => PersonVerdict::Disabled,
-                Party { mail: None, .. } => PersonVerdict::NoAddress,
-                _ => {
-                    reachable.push((person, reason));
-                    continue;
-                }
+            let fixed = matches!(path.audience, Audience::Address(_));
+            let Some(verdict) = barred(&person, path.kind, path.rule.disabled_too, fixed) else {
+                reachable.push((person, reason));
+                continue;
             };
             let mut line = path.person(&person, &reason, verdict);
             if let Some(reference) = person.reference.filter(|_| verdict == PersonVerdict::Unresolved) {
@@ -129,7 +208,44 @@ impl Desk<'_> {
             }
             trace.people.push(line);
         }
+        for (crowd, reason, size) in crowds {
+            self.fan_out(path, crowd, reason, size, trace);
+        }
         reachable
+    }
+
+    /// Notes a crowd that is told in chunks.
+    fn fan_out(&mut self, path: &Path, crowd: Crowd, mut reason: Reason, size: Option<u64>, trace: &mut RuleTrace) {
+        if path.role == "fallback" {
+            reason = Reason { code: "fallback", detail: reason.detail };
+        }
+        let mut line = PersonTrace {
+            audience: path.audience.to_string(),
+            role: path.role,
+            who: Some(crowd.to_string()),
+            address: None,
+            reason: Some(reason.clone()),
+            verdict: PersonVerdict::FannedOut,
+            why: size.map(|size| format!("{size} people")),
+        };
+        if path.kind.sensitive() {
+            // A secret is for one person; whoever has a crowd told of one has made a mistake.
+            line.verdict = PersonVerdict::SecretNotCopied;
+        } else if !self.fan_outs.iter().any(|other| other.crowd == crowd && other.kind == path.kind) {
+            self.fan_outs.push(FanOut {
+                rule: path.rule.name.clone(),
+                kind: path.kind,
+                audience: line.audience.clone(),
+                role: path.role,
+                crowd,
+                size,
+                reason,
+                relay: path.rule.relay.clone(),
+                lane: path.rule.lane.unwrap_or(path.kind.lane),
+                disabled_too: path.rule.disabled_too,
+            });
+        }
+        trace.people.push(line);
     }
 
     /// Writes to a person, or adds the reason to the letter the person gets already. Gives the notice's place and whether it is new.
@@ -225,7 +341,7 @@ impl Path<'_> {
 mod tests {
     use super::*;
     use crate::{
-        policy::{Condition, TypePattern},
+        policy::{Condition, TypePattern, facts::Found},
         testing::an_event,
     };
     use serde_json::json;
@@ -241,7 +357,7 @@ mod tests {
     #[test]
     fn one_letter_per_person_with_every_reason() {
         let event = an_event().build();
-        let decision = decide(&event, &RuleSet::new(vec![rule("a", &["actor", "member"]), rule("b", &["manager", "owners"])]));
+        let decision = decide(&event, &RuleSet::new(vec![rule("a", &["actor", "member"]), rule("b", &["manager", "owners"])]), &Facts::NONE);
         assert_eq!(
             told(&decision),
             [
@@ -263,7 +379,7 @@ mod tests {
         broken.when = Some(Condition::compile("object.size > 3").unwrap());
         let mut off = rule("off", &["actor"]);
         off.enabled = false;
-        let decision = decide(&event, &RuleSet::new(vec![no, broken, off]));
+        let decision = decide(&event, &RuleSet::new(vec![no, broken, off]), &Facts::NONE);
         assert!(decision.notices.is_empty());
         let verdicts: Vec<_> = decision.trace.rules.iter().map(|r| r.verdict).collect();
         assert_eq!(verdicts, [RuleVerdict::ConditionFalse, RuleVerdict::ConditionError, RuleVerdict::Disabled]);
@@ -276,7 +392,7 @@ mod tests {
             .build();
         let mut owners = rule("owners", &["owners", "approvers"]);
         owners.fallback = vec![Audience::parse("helpdesk@example.org").unwrap()];
-        let decision = decide(&event, &RuleSet::new(vec![owners]));
+        let decision = decide(&event, &RuleSet::new(vec![owners]), &Facts::NONE);
         assert_eq!(told(&decision), [("helpdesk@example.org".into(), vec!["fallback"])]);
         let verdicts: Vec<_> = decision.trace.rules[0].people.iter().map(|p| p.verdict).collect();
         assert_eq!(
@@ -291,7 +407,7 @@ mod tests {
         let event = an_event().build();
         let mut rule = rule("copied", &["member", "actor"]);
         rule.cc = ["owners", "actor"].map(|w| Audience::parse(w).unwrap()).to_vec();
-        let decision = decide(&event, &RuleSet::new(vec![rule]));
+        let decision = decide(&event, &RuleSet::new(vec![rule]), &Facts::NONE);
         assert_eq!(decision.notices.len(), 2);
         assert_eq!(decision.notices[0].cc.iter().map(|r| r.address.as_str()).collect::<Vec<_>>(), ["grace@example.org"]);
         assert!(decision.notices[1].cc.is_empty());
@@ -306,7 +422,7 @@ mod tests {
             .build();
         let mut rule = Rule::simple("reset", vec![TypePattern::parse("password.*").unwrap()], vec![Audience::Object]);
         rule.cc = vec![Audience::parse("boss@example.org").unwrap()];
-        let decision = decide(&event, &RuleSet::new(vec![rule]));
+        let decision = decide(&event, &RuleSet::new(vec![rule]), &Facts::NONE);
         assert!(decision.notices[0].cc.is_empty());
         assert_eq!(decision.trace.rules[0].people[1].verdict, PersonVerdict::SecretNotCopied);
         assert!(!serde_json::to_string(&decision.trace).unwrap().contains("geheim"));
@@ -317,7 +433,7 @@ mod tests {
         let event = an_event().build();
         let mut first = rule("first", &["member"]);
         first.cc = vec![Audience::Owners];
-        let decision = decide(&event, &RuleSet::new(vec![first, rule("second", &["owners"])]));
+        let decision = decide(&event, &RuleSet::new(vec![first, rule("second", &["owners"])]), &Facts::NONE);
         assert_eq!(decision.notices.len(), 2);
         assert!(decision.notices[0].cc.is_empty());
     }
@@ -327,8 +443,53 @@ mod tests {
         let event = an_event().build();
         let mut rule = rule("only-cc", &["approvers"]);
         rule.cc = ["owners", "actor"].map(|w| Audience::parse(w).unwrap()).to_vec();
-        let decision = decide(&event, &RuleSet::new(vec![rule]));
+        let decision = decide(&event, &RuleSet::new(vec![rule]), &Facts::NONE);
         assert_eq!(told(&decision), [("grace@example.org".into(), vec!["owner"])]);
         assert_eq!(decision.notices[0].cc.len(), 1);
+    }
+
+    #[test]
+    fn who_wishes_no_letters_gets_none_but_mandatory_ones_and_those_that_a_rule_addresses_to_them() {
+        let muted = json!({"name": "Grace", "mail": "grace@example.org", "notify": false});
+        let event = an_event().with("object", json!({"type": "group", "name": "Payroll", "owners": [muted]})).build();
+        let decision = decide(&event, &RuleSet::new(vec![rule("owners", &["owners"])]), &Facts::NONE);
+        assert!(decision.notices.is_empty());
+        assert_eq!(decision.trace.rules[0].people[0].verdict, PersonVerdict::OptedOut);
+
+        let mut mandatory = rule("mandatory", &["owners"]);
+        mandatory.kind = Kind::find("relay.warning");
+        for rule in [mandatory, rule("listed", &["grace@example.org"])] {
+            assert_eq!(decide(&event, &RuleSet::new(vec![rule]), &Facts::NONE).notices.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_rule_may_tell_disabled_accounts_too() {
+        let event = an_event().with("member", json!({"name": "Hal", "mail": "hal@example.org", "enabled": false})).build();
+        let mut rule = rule("r", &["member"]);
+        assert!(decide(&event, &RuleSet::new(vec![rule.clone()]), &Facts::NONE).notices.is_empty());
+        rule.disabled_too = true;
+        assert_eq!(decide(&event, &RuleSet::new(vec![rule]), &Facts::NONE).notices.len(), 1);
+    }
+
+    #[test]
+    fn a_crowd_is_told_in_chunks_and_counts_as_reached() {
+        let event = an_event().with("object", json!({"type": "group", "directory": "corp", "id": "g", "name": "All"})).build();
+        let mut facts = Facts::asking();
+        let mut rule = rule("all", &["object"]);
+        rule.fallback = vec![Audience::Actor];
+        let rules = RuleSet::new(vec![rule]);
+        let first = decide(&event, &rules, &facts);
+        let [Want::Crowd(crowd)] = first.wants.as_slice() else { panic!("{:?}", first.wants) };
+        facts.add_crowd(crowd.clone(), Found::Many(Some(100_000)));
+        let decision = decide(&event, &rules, &facts);
+        assert!(decision.notices.is_empty() && decision.wants.is_empty());
+        assert_eq!((decision.fan_outs.len(), decision.fan_outs[0].size), (1, Some(100_000)));
+
+        let person = |mail: &str| Party { mail: crate::Address::parse(mail).ok(), enabled: true, ..Party::default() };
+        let disabled = Party { enabled: false, ..person("d@example.org") };
+        let (notices, others) = decide_chunk(&decision.fan_outs[0], vec![person("a@example.org"), disabled, person("A@example.org")]);
+        assert_eq!(notices.len(), 1);
+        assert_eq!(others.iter().map(|(_, verdict)| *verdict).collect::<Vec<_>>(), [PersonVerdict::Disabled, PersonVerdict::AlreadyTold]);
     }
 }

@@ -1,6 +1,6 @@
 //! Rules: on which events, when, for whom, about what.
 
-use super::{audience::Audience, condition::Condition};
+use super::{audience::Audience, condition::Condition, facts::Needs};
 use crate::{
     kind::{KINDS, Kind, TYPE_PREFIX},
     lane::Lane,
@@ -32,6 +32,8 @@ pub struct Rule {
     pub relay: Option<String>,
     /// The lane its letters travel in; the kind's if absent.
     pub lane: Option<Lane>,
+    /// Whether people whose account is disabled are told as well.
+    pub disabled_too: bool,
     /// Whether it is in force.
     pub enabled: bool,
 }
@@ -97,6 +99,7 @@ impl Rule {
             kind: None,
             relay: None,
             lane: None,
+            disabled_too: false,
             enabled: true,
         }
     }
@@ -158,6 +161,7 @@ impl fmt::Display for TypePattern {
 pub struct RuleSet {
     rules: Vec<Rule>,
     by_kind: Vec<Vec<usize>>,
+    needs: Vec<Needs>,
 }
 
 impl RuleSet {
@@ -172,9 +176,10 @@ impl RuleSet {
 
     /// Exactly these rules.
     pub fn new(rules: Vec<Rule>) -> Self {
-        let by_kind =
+        let by_kind: Vec<Vec<usize>> =
             KINDS.iter().map(|kind| (0..rules.len()).filter(|&i| rules[i].on.iter().any(|p| p.matches(kind.name))).collect()).collect();
-        Self { rules, by_kind }
+        let needs = by_kind.iter().map(|places| Needs::of(places.iter().map(|&place| &rules[place]))).collect();
+        Self { rules, by_kind, needs }
     }
 
     /// The built-in rules: one for each kind whose reader is its own subject.
@@ -193,14 +198,22 @@ impl RuleSet {
 
     /// The rules that listen to events of this kind, in order.
     pub fn for_kind(&self, kind: &'static Kind) -> impl Iterator<Item = &Rule> {
-        let place = KINDS.iter().position(|k| k.name == kind.name).expect("every kind stands in the table");
-        self.by_kind[place].iter().map(|&index| &self.rules[index])
+        self.by_kind[place(kind)].iter().map(|&index| &self.rules[index])
+    }
+
+    /// What the rules for this kind look at in an event's data.
+    pub fn needs(&self, kind: &'static Kind) -> &Needs {
+        &self.needs[place(kind)]
     }
 
     /// All rules.
     pub fn all(&self) -> &[Rule] {
         &self.rules
     }
+}
+
+fn place(kind: &'static Kind) -> usize {
+    KINDS.iter().position(|k| k.name == kind.name).expect("every kind stands in the table")
 }
 
 #[cfg(test)]
