@@ -162,6 +162,18 @@ impl Event {
         }
     }
 
+    /// The same event with its data completed: `actor`, `object` and `member` are read anew. One that cannot be read stays as it was.
+    #[must_use]
+    pub fn with_data(&self, data: Map<String, Value>) -> Self {
+        let read = |name: &str, known: &Option<Party>| {
+            let value = data.get(name).filter(|value| !value.is_null());
+            value.and_then(|value| Party::read(value, "", &mut Vec::new())).or_else(|| known.clone())
+        };
+        let (actor, object, member) = (read("actor", &self.actor), read("object", &self.object), read("member", &self.member));
+        let (id, source, subject) = (self.id.clone(), self.source.clone(), self.subject.clone());
+        Self { id, source, kind: self.kind, subject, time: self.time, actor, object, member, data }
+    }
+
     /// The value at a JSON pointer below `data`.
     pub fn value(&self, pointer: &str) -> Option<&Value> {
         lookup(&self.data, pointer)

@@ -13,7 +13,7 @@ use std::{
 };
 use tidings_core::{
     Address, Event, Id, Timestamp,
-    policy::{RuleSet, decide},
+    policy::{Facts, RuleSet, decide},
 };
 use tidings_render::{Imprint, Stationery, StationeryOptions};
 
@@ -69,7 +69,7 @@ fn main() {
             let texts: Vec<String> = (first..count.min(first + AT_ONCE)).map(event).collect();
             let values: Vec<Value> = times.of("JSON", texts, |text| serde_json::from_str(&text).expect("JSON"));
             let events: Vec<Event> = times.of("reading the event", values, |value| Event::read(value, "", now).expect("a good event"));
-            let decided = times.of("deciding", events, |event| (decide(&event, &rules), event));
+            let decided = times.of("deciding", events, |event| (decide(&event, &rules, &Facts::NONE), event));
             let decided = times.of("the trace as JSON", decided, |(decision, event)| {
                 (serde_json::to_vec(&decision.trace).expect("a trace serialises").len(), decision, event)
             });

@@ -2,7 +2,9 @@
 
 use crate::{
     Desk, IntakeError,
+    crowd::{Gatherer, Query},
     desk::{Names, not_written, readers},
+    facts::{Origin, decided},
     secrets,
 };
 use jiff::civil::Date;
@@ -13,17 +15,17 @@ use tidings_core::{
     event::Fault,
     notice::Notice,
     outbox::{Item, Letter},
-    policy::decide,
     time::later,
     trace::Trace,
 };
-use tidings_store::{Acceptance, Accepted, Store};
+use tidings_store::{Acceptance, Accepted, Mirror, Store};
 use tokio::sync::Semaphore;
 
 /// The door. Cheap to share: everything in it is read only, but for the mint.
 pub struct Intake {
     pub(crate) store: Arc<dyn Store>,
     desk: RwLock<Arc<Desk>>,
+    pub(crate) gatherer: Option<Gatherer>,
     mint: IdMint,
     installation: String,
     /// Permits for long requests: more of them at once than there are processors would only take memory.
@@ -65,13 +67,15 @@ impl Intake {
     pub async fn open(store: Arc<dyn Store>, desk: Desk) -> Result<Self, IntakeError> {
         let (highest, installation) = store.names().await?;
         let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
-        Ok(Self {
-            store,
-            desk: RwLock::new(Arc::new(desk)),
-            mint: IdMint::starting_after(highest, 0),
-            installation,
-            long: Semaphore::new(processors),
-        })
+        let (mint, long) = (IdMint::starting_after(highest, 0), Semaphore::new(processors));
+        Ok(Self { store, desk: RwLock::new(Arc::new(desk)), gatherer: None, mint, installation, long })
+    }
+
+    /// The same door with a mirror behind it: references are resolved, people completed, and crowds found.
+    #[must_use]
+    pub fn with_mirror(mut self, mirror: Arc<dyn Mirror>) -> Self {
+        self.gatherer = Some(Gatherer::new(mirror));
+        self
     }
 
     /// Accepts CloudEvents in their JSON form: all of them or none.
@@ -88,7 +92,7 @@ impl Intake {
         for (index, value) in events.into_iter().enumerate() {
             let at = if batch { format!("/{index}") } else { String::new() };
             match Event::read(value, &at, now) {
-                Ok(event) if faults.is_empty() => acceptances.push(self.prepare(&event, now, None)?.0),
+                Ok(event) if faults.is_empty() => acceptances.push(self.prepare(&event, now, None, Origin::Posted).await?.0),
                 Ok(_) => {}
                 Err(found) => faults.extend(found),
             }
@@ -110,7 +114,7 @@ impl Intake {
     pub async fn accept_by(&self, event: Value, relay: &str) -> Result<Receipt, IntakeError> {
         let now = self.desk().parts.clock.now();
         let event = Event::read(event, "", now).map_err(IntakeError::Faulty)?;
-        let (acceptance, _) = self.prepare(&event, now, Some(relay))?;
+        let (acceptance, _) = self.prepare(&event, now, Some(relay), Origin::Posted).await?;
         self.record(vec![acceptance]).await
     }
 
@@ -121,7 +125,7 @@ impl Intake {
     pub async fn accept_claimed(&self, event: Value, relay: Option<&str>, node: &str) -> Result<Claimed, IntakeError> {
         let now = self.desk().parts.clock.now();
         let event = Event::read(event, "", now).map_err(IntakeError::Faulty)?;
-        let (mut acceptance, trace) = self.prepare(&event, now, relay)?;
+        let (mut acceptance, trace) = self.prepare(&event, now, relay, Origin::Posted).await?;
         acceptance.claimed_by = Some(node.to_owned());
         let claimed = Claimed { event: acceptance.id, items: acceptance.items.clone(), letters: acceptance.letters.clone(), trace };
         self.record(vec![acceptance]).await?;
@@ -165,13 +169,19 @@ impl Intake {
     }
 
     /// Decides on an event and writes its letters; `relay` overrides what the rules say.
-    pub(crate) fn prepare(&self, event: &Event, now: Timestamp, relay: Option<&str>) -> Result<(Acceptance, Trace), IntakeError> {
+    pub(crate) async fn prepare(
+        &self,
+        event: &Event,
+        now: Timestamp,
+        relay: Option<&str>,
+        origin: Origin<'_>,
+    ) -> Result<(Acceptance, Trace), IntakeError> {
         let desk = self.desk();
-        let decision = decide(event, &desk.parts.rules);
+        let (seen, decision) = decided(event, &desk, self.gatherer.as_ref(), origin).await?;
         let mut bundle = Bundle {
             intake: self,
             desk: &desk,
-            event,
+            event: &seen,
             id: self.mint.mint(now),
             now,
             letters: Vec::new(),

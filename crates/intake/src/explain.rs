@@ -5,7 +5,11 @@ use crate::{
     desk::{Names, readers},
 };
 use serde_json::Value;
-use tidings_core::{Event, Id, policy::decide, trace::Trace};
+use tidings_core::{
+    Event, Id,
+    policy::{Facts, decide},
+    trace::Trace,
+};
 
 /// What an event would lead to.
 #[derive(Debug, serde::Serialize)]
@@ -29,7 +33,7 @@ impl Desk {
     pub fn explain(&self, event: Value, at: &str) -> Result<Explanation, IntakeError> {
         let now = self.parts.clock.now();
         let event = Event::read(event, at, now).map_err(IntakeError::Faulty)?;
-        let mut decision = decide(&event, &self.parts.rules);
+        let mut decision = decide(&event, &self.parts.rules, &Facts::NONE);
         let nobody = Names { event: Id::from_number(0), letter: Id::from_number(0), installation: "explained" };
         for notice in &decision.notices {
             let composed = self.compose(&event, notice, None, nobody, now)?;

@@ -2,6 +2,7 @@
 
 use crate::{
     Intake, IntakeError,
+    facts::Origin,
     news::{self, Scene},
 };
 use serde_json::{Value, json};
@@ -167,7 +168,7 @@ impl Feed {
             return Ok(());
         }
         let details = json!({"error": why, "last_success_at": standing.heard_at.map(|at| at.to_string())});
-        let news = self.connector_news(&standing, "connector.failed", &details)?;
+        let news = self.connector_news(&standing, "connector.failed", &details).await?;
         self.mirror.report_source(directory, Some(why.to_owned()), Some(news)).await?;
         Ok(())
     }
@@ -182,7 +183,7 @@ impl Feed {
             Some(since) => {
                 let now = self.intake.now();
                 let details = json!({"failed_at": since.to_string(), "recovered_at": now.to_string()});
-                Some(self.connector_news(&standing, "connector.recovered", &details)?)
+                Some(self.connector_news(&standing, "connector.recovered", &details).await?)
             }
             None => None,
         };
@@ -190,7 +191,7 @@ impl Feed {
         Ok(())
     }
 
-    fn connector_news(&self, standing: &DirectoryStanding, kind: &str, details: &Value) -> Result<Acceptance, IntakeError> {
+    async fn connector_news(&self, standing: &DirectoryStanding, kind: &str, details: &Value) -> Result<Acceptance, IntakeError> {
         let now = self.intake.now();
         let event = json!({
             "specversion": "1.0",
@@ -200,7 +201,7 @@ impl Feed {
             "data": {"object": {"type": "connector", "id": standing.name, "name": standing.name}, "details": details},
         });
         let event = Event::read(event, "", now).map_err(IntakeError::Faulty)?;
-        Ok(self.intake.prepare(&event, now, None)?.0)
+        Ok(self.intake.prepare(&event, now, None, Origin::Posted).await?.0)
     }
 
     async fn write(&self, directory: &str, changes: &[Change], telling: Telling, closing: Closing) -> Result<Taken, IntakeError> {
@@ -256,9 +257,11 @@ impl Feed {
         let found_late = telling == Telling::FoundLate;
         let scene = Scene { directory, actor, at: change.at, found_late, keepers: &keepers };
         let now: Timestamp = self.intake.now();
+        // What is gone is still mirrored while it is decided on.
+        let origin = if difference.after.is_some() { Origin::Difference(difference) } else { Origin::Posted };
         for event in news::events(&scene, difference) {
             let event = Event::read(event, "", now).map_err(IntakeError::Faulty)?;
-            acceptances.push(self.intake.prepare(&event, now, None)?.0);
+            acceptances.push(self.intake.prepare(&event, now, None, origin).await?.0);
         }
         Ok(())
     }

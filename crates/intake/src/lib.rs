@@ -1,18 +1,23 @@
-//! The one door: event → decide → render → record. Whatever makes Tidings speak goes through [`Intake::accept`], and leaves a trace.
+//! The one door: event → facts → decide → render → record. Whatever makes Tidings speak goes through [`Intake::accept`], and leaves a trace.
 //!
 //! What does not live here: reading requests (`sources`), SQL (`store`), sending (`delivery`).
 
 mod accept;
+mod crowd;
 mod desk;
 mod error;
 mod explain;
+mod facts;
 mod feed;
 mod imprint;
 mod news;
+#[cfg(test)]
+mod people;
 mod secrets;
 mod trace;
 
 pub use accept::{Claimed, Intake, Receipt};
+pub use crowd::Query;
 pub use desk::{Desk, DeskParts};
 pub use error::IntakeError;
 pub use explain::Explanation;

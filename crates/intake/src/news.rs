@@ -49,7 +49,10 @@ pub(crate) fn events(scene: &Scene<'_>, difference: &Difference) -> Vec<Value> {
     let removed = if difference.after.is_some() { difference.removed.as_slice() } else { &[] };
     for (links, joins) in [(difference.added.as_slice(), true), (removed, false)] {
         for link in links {
-            tell(kind_of(link.role, joins), data(scene, &object, Some(member(scene, link)), &[("details", details(scene, link))]));
+            tell(
+                kind_of(link.role, joins),
+                data(scene, &object, Some(member(scene.directory, link)), &[("details", details(scene, link))]),
+            );
         }
     }
     for link in &difference.orphaned {
@@ -128,31 +131,35 @@ pub(crate) fn party(directory: &str, head: &Head) -> Map<String, Value> {
     party
 }
 
-fn member(scene: &Scene<'_>, link: &MirrorLink) -> Value {
+/// The other end of a link as an event shows it: whole, or as a reference.
+pub(crate) fn member(directory: &str, link: &MirrorLink) -> Value {
     match &link.other {
         Target::Known(object) => Value::Object(party(&object.directory, &object.head)),
-        Target::Unknown(name) => Value::String(format!("{}/{name}", scene.directory)),
+        Target::Unknown(name) => Value::String(format!("{directory}/{name}")),
     }
+}
+
+/// An owner as an event shows one: the primary one is marked, and so is who wishes no letters about the group.
+pub(crate) fn owner(directory: &str, link: &MirrorLink) -> Value {
+    let mut owner = member(directory, link);
+    if let Value::Object(owner) = &mut owner {
+        if link.role == LinkRole::Owner {
+            owner.insert("primary".to_owned(), json!(true));
+        }
+        if link.muted {
+            owner.insert("notify".to_owned(), json!(false));
+        }
+    }
+    owner
 }
 
 fn with_keepers(scene: &Scene<'_>, subject: &Head) -> Value {
     let mut object = party(scene.directory, subject);
     let mut owners = Vec::new();
     for link in scene.keepers {
-        let mut keeper = member(scene, link);
         match link.role {
-            LinkRole::Manager => _ = object.insert("manager".to_owned(), keeper),
-            LinkRole::Owner | LinkRole::AdditionalOwner => {
-                if let Value::Object(owner) = &mut keeper {
-                    if link.role == LinkRole::Owner {
-                        owner.insert("primary".to_owned(), json!(true));
-                    }
-                    if link.muted {
-                        owner.insert("notify".to_owned(), json!(false));
-                    }
-                }
-                owners.push(keeper);
-            }
+            LinkRole::Manager => _ = object.insert("manager".to_owned(), member(scene.directory, link)),
+            LinkRole::Owner | LinkRole::AdditionalOwner => owners.push(owner(scene.directory, link)),
             LinkRole::Member => {}
         }
     }

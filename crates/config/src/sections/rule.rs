@@ -25,7 +25,7 @@ pub(crate) static RULE: Section = Section {
         key(
             "to",
             Shape::Texts,
-            "Whom it writes to: `actor`, `object`, `member`, `manager`, `managers:N`, `object_manager`, `owners`, `primary_owner`, `additional_owners`, `members`, `approvers`, `requester`, `reviewers`, `subscribers`, `attr:PATH`, `cel:EXPRESSION` or a mail address; required.",
+            "Whom it writes to: `actor`, `object` (of a group its members), `member`, `manager`, `managers:N`, `object_manager`, `owners`, `primary_owner`, `additional_owners`, `members`, `members:mail` (the group's own address), `members:owners`, `approvers`, `requester`, `reviewers`, `subscribers`, `performer:STEP`, `holders:NAME` (members of a group or role), `query:NAME`, `permission:/PATH`, `attr:PATH`, `cel:EXPRESSION` or a mail address; required.",
         ),
         key("directory", Shape::Text, "The directory whose events it listens to; events of any directory, and of none, if absent."),
         key("cc", Shape::Texts, "Who gets a copy; not allowed for kinds that hold secrets."),
@@ -37,6 +37,7 @@ pub(crate) static RULE: Section = Section {
             Shape::Lane,
             "The lane its letters travel in: codes, security, requests, notices, reminders or digests; the kind's own if absent.",
         ),
+        preset("disabled_too", Shape::Flag, "false", "Whether people whose account is disabled are told as well."),
         preset("enabled", Shape::Flag, "true", "Whether it is in force."),
     ],
 };
@@ -121,6 +122,7 @@ fn rule(loading: &Loading<'_>, table: &Table<'_>, beside: &Beside<'_>) -> Rule {
         kind,
         relay,
         lane: table.parsed("lane"),
+        disabled_too: table.flag("disabled_too"),
         enabled: table.flag("enabled"),
     };
     keep_secrets(loading, table, &rule);

@@ -428,7 +428,17 @@ mod tests {
 
     #[test]
     fn what_is_written_is_what_is_shown() {
-        for text in ["manager", "manager:3", "managers:2", "members:mail", "members:owners", "holders:corp/Payroll", "query:leavers", "permission:/Custom/x", "performer:review"] {
+        for text in [
+            "manager",
+            "manager:3",
+            "managers:2",
+            "members:mail",
+            "members:owners",
+            "holders:corp/Payroll",
+            "query:leavers",
+            "permission:/Custom/x",
+            "performer:review",
+        ] {
             assert_eq!(Audience::parse(text).unwrap().to_string(), text);
         }
     }
@@ -441,7 +451,8 @@ mod tests {
         let resolve = |audience: &str, facts: &Facts| {
             let scope = || &*Box::leak(Box::new(Scope::of(&event)));
             let found = Audience::parse(audience).unwrap().resolve(&event, facts, &scope)?;
-            let people: Vec<String> = found.people.iter().map(|(party, reason)| format!("{} {}", party.display_name(), reason.code)).collect();
+            let people: Vec<String> =
+                found.people.iter().map(|(party, reason)| format!("{} {}", party.display_name(), reason.code)).collect();
             Ok::<_, String>((people, found.crowds.len(), found.wants))
         };
         let mut facts = Facts::asking();

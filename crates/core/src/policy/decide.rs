@@ -357,7 +357,8 @@ mod tests {
     #[test]
     fn one_letter_per_person_with_every_reason() {
         let event = an_event().build();
-        let decision = decide(&event, &RuleSet::new(vec![rule("a", &["actor", "member"]), rule("b", &["manager", "owners"])]), &Facts::NONE);
+        let decision =
+            decide(&event, &RuleSet::new(vec![rule("a", &["actor", "member"]), rule("b", &["manager", "owners"])]), &Facts::NONE);
         assert_eq!(
             told(&decision),
             [

@@ -254,7 +254,10 @@ mod tests {
             needs("object.owners.exists(o, o.mail == actor.mail) && data.details.x == 1", &["attr:member.manager.mail"]),
             ["actor.mail", "details.x", "member.manager.mail", "object.owners"]
         );
-        assert_eq!(needs("has(member.title)", &["performer:review", "approvers"]), ["actor", "approvers", "member.title", "object", "performers.review"]);
+        assert_eq!(
+            needs("has(member.title)", &["performer:review", "approvers"]),
+            ["actor", "approvers", "member.title", "object", "performers.review"]
+        );
     }
 
     #[test]

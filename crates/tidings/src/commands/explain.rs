@@ -57,6 +57,8 @@ fn readable(explanation: &Explanation) -> String {
                 PersonVerdict::AlreadyTold => "is told already",
                 PersonVerdict::NoAddress => "has no mail address",
                 PersonVerdict::Disabled => "is disabled",
+                PersonVerdict::OptedOut => "wishes no such letters",
+                PersonVerdict::FannedOut => "is told in chunks",
                 PersonVerdict::Unresolved => "is only a reference",
                 PersonVerdict::SecretNotCopied => "gets no copy: the letter holds a secret",
                 PersonVerdict::Nobody => "found nobody",
