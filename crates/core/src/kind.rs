@@ -321,6 +321,39 @@ pub static KINDS: &[Kind] = &[
             ],
         )
     },
+    Kind {
+        lane: Lane::Security,
+        mandatory: true,
+        ..notice(
+            "guard.held",
+            "the flood guard holds letters",
+            &[],
+            &[
+                need("/object", Shape::Party, "the rule; its name is shown"),
+                need("/details/batch", Shape::Text, "the batch, by which the letters are let go, thinned to a digest or cancelled"),
+                need("/details/flood", Shape::Text, "`event` or `rule_hour`: which limit was passed"),
+                need("/details/most", Shape::Number, "the limit"),
+                may("/details/people", Shape::Number, "how many letters it held when this was written"),
+                may("/details/held_at", Shape::Time, "since when"),
+                LINK,
+            ],
+        )
+    },
+    Kind {
+        lane: Lane::Digests,
+        mandatory: true,
+        ..notice(
+            "digest",
+            "several letters in one",
+            &["object"],
+            &[
+                USER,
+                need("/details/count", Shape::Number, "how many letters it stands for"),
+                need("/details/lines", Shape::Text, "their subjects, a line each"),
+                NOTE,
+            ],
+        )
+    },
 ];
 
 #[cfg(test)]

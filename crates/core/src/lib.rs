@@ -8,6 +8,7 @@ pub mod directory;
 pub mod event;
 mod fault;
 pub mod filter;
+pub mod flood;
 pub mod guard;
 pub mod id;
 pub mod kind;

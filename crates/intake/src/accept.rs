@@ -2,14 +2,17 @@
 
 use crate::{
     Desk, IntakeError,
-    crowd::{Gatherer, Query},
+    crowd::Gatherer,
     desk::{Names, not_written, readers},
     facts::{Origin, decided},
     secrets,
 };
 use jiff::civil::Date;
 use serde_json::Value;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    borrow::Cow,
+    sync::{Arc, PoisonError, RwLock},
+};
 use tidings_core::{
     Event, Id, IdMint, Timestamp,
     event::Fault,
@@ -19,15 +22,17 @@ use tidings_core::{
     trace::Trace,
 };
 use tidings_store::{Acceptance, Accepted, Mirror, Store};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 /// The door. Cheap to share: everything in it is read only, but for the mint.
 pub struct Intake {
     pub(crate) store: Arc<dyn Store>,
     desk: RwLock<Arc<Desk>>,
     pub(crate) gatherer: Option<Gatherer>,
-    mint: IdMint,
+    pub(crate) mint: IdMint,
     installation: String,
+    /// Rung when there may be a crowd to tell.
+    pub(crate) bell: Notify,
     /// Permits for long requests: more of them at once than there are processors would only take memory.
     long: Semaphore,
 }
@@ -68,7 +73,7 @@ impl Intake {
         let (highest, installation) = store.names().await?;
         let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let (mint, long) = (IdMint::starting_after(highest, 0), Semaphore::new(processors));
-        Ok(Self { store, desk: RwLock::new(Arc::new(desk)), gatherer: None, mint, installation, long })
+        Ok(Self { store, desk: RwLock::new(Arc::new(desk)), gatherer: None, mint, installation, bell: Notify::new(), long })
     }
 
     /// The same door with a mirror behind it: references are resolved, people completed, and crowds found.
@@ -137,7 +142,7 @@ impl Intake {
         *self.desk.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(desk);
     }
 
-    fn desk(&self) -> Arc<Desk> {
+    pub(crate) fn desk(&self) -> Arc<Desk> {
         Arc::clone(&self.desk.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -146,9 +151,13 @@ impl Intake {
         self.desk().parts.clock.now()
     }
 
-    async fn record(&self, acceptances: Vec<Acceptance>) -> Result<Receipt, IntakeError> {
+    pub(crate) async fn record(&self, acceptances: Vec<Acceptance>) -> Result<Receipt, IntakeError> {
         let kinds: Vec<(&'static str, usize)> = acceptances.iter().map(|a| (a.kind, a.items.len())).collect();
+        let crowds = acceptances.iter().any(|acceptance| !acceptance.fan_outs.is_empty() || acceptance.guard.is_some());
         let outcome = self.store.accept(acceptances).await?;
+        if crowds {
+            self.bell.notify_one();
+        }
         let mut receipt = Receipt { accepted: 0, duplicates: 0, ids: Vec::with_capacity(outcome.len()) };
         for (accepted, (kind, items)) in outcome.into_iter().zip(kinds) {
             match accepted {
@@ -178,19 +187,15 @@ impl Intake {
     ) -> Result<(Acceptance, Trace), IntakeError> {
         let desk = self.desk();
         let (seen, decision) = decided(event, &desk, self.gatherer.as_ref(), origin).await?;
-        let mut bundle = Bundle {
-            intake: self,
-            desk: &desk,
-            event: &seen,
-            id: self.mint.mint(now),
-            now,
-            letters: Vec::new(),
-            items: Vec::new(),
-            trace: decision.trace,
-        };
+        let mut bundle = Bundle::new(self, &desk, &seen, self.mint.mint(now), now);
+        bundle.trace = decision.trace;
         for notice in &decision.notices {
             bundle.write(notice, relay)?;
         }
+        let completed = matches!(seen, Cow::Owned(_)).then_some(&*seen);
+        let fan_outs = self.orders(decision.fan_outs, completed, now, relay, origin).await?;
+        // News about relays, and the letters that a command sends itself, are nobody's flood.
+        let guard = self.guard_terms(now).filter(|_| relay.is_none());
         let (data, secrets) = secrets::mask(event);
         let acceptance = Acceptance {
             id: bundle.id,
@@ -203,6 +208,8 @@ impl Intake {
             trace: serde_json::to_vec(&bundle.trace).expect("a trace serialises"),
             letters: bundle.letters,
             items: bundle.items,
+            fan_outs,
+            guard,
             claimed_by: None,
         };
         Ok((acceptance, bundle.trace))
@@ -210,19 +217,23 @@ impl Intake {
 }
 
 /// The letters of one event as they are written.
-struct Bundle<'a> {
+pub(crate) struct Bundle<'a> {
     intake: &'a Intake,
     desk: &'a Desk,
     event: &'a Event,
     id: Id,
     now: Timestamp,
-    letters: Vec<Letter>,
-    items: Vec<Item>,
-    trace: Trace,
+    pub(crate) letters: Vec<Letter>,
+    pub(crate) items: Vec<Item>,
+    pub(crate) trace: Trace,
 }
 
-impl Bundle<'_> {
-    fn write(&mut self, notice: &Notice, relay: Option<&str>) -> Result<(), IntakeError> {
+impl<'a> Bundle<'a> {
+    pub(crate) fn new(intake: &'a Intake, desk: &'a Desk, event: &'a Event, id: Id, now: Timestamp) -> Self {
+        Self { intake, desk, event, id, now, letters: Vec::new(), items: Vec::new(), trace: Trace::default() }
+    }
+
+    pub(crate) fn write(&mut self, notice: &Notice, relay: Option<&str>) -> Result<(), IntakeError> {
         let Self { intake, desk, event, now, .. } = *self;
         let letter = intake.mint.mint(now);
         let names = Names { event: self.id, letter, installation: &intake.installation };

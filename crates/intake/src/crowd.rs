@@ -1,21 +1,30 @@
 //! Crowds: the people whom no event names, read from the mirror in pages. Whoever fits into one decision is given whole; the rest is told in chunks, from a cursor on.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 use tidings_core::{
-    Clock, Timestamp,
+    filter::Filter,
     policy::{Crowd, Found},
     subject::{ObjectType, Party},
-    time::later,
 };
 use tidings_store::{Mirror, MirrorObject, ObjectId, StoreError, Walk};
 
-/// Whether an object fits a stored query; the object as an event shows it ([`tidings_core::directory::Head::to_json`]), with its `directory`.
-pub type Query = Arc<dyn Fn(&Map<String, Value>) -> bool + Send + Sync>;
+/// A stored query: people by what the mirror knows of them.
+#[derive(Debug, Clone)]
+pub struct StoredQuery {
+    /// What they must fit, held against the object as an event shows it ([`tidings_core::directory::Head::to_json`]) with its `directory`.
+    pub filter: Filter,
+    /// The directory that is searched; all of them if absent.
+    pub directory: Option<String>,
+}
+
+/// Stored queries by name.
+pub type Queries = HashMap<String, StoredQuery>;
 
 /// The attribute of a group or role that lists the permissions it grants.
 const PERMISSIONS: &str = "permissions";
@@ -26,7 +35,7 @@ const SEARCHED: usize = 4000;
 /// Groups of one name, or that grant one permission.
 const GROUPS: usize = 1000;
 /// So long the list of groups that grant something is believed.
-const BELIEVED: std::time::Duration = std::time::Duration::from_secs(30);
+const BELIEVED: Duration = Duration::from_secs(30);
 
 /// Where a chunk begins: behind this object of this source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -40,9 +49,7 @@ pub(crate) struct Cursor {
 /// Asks the mirror for people.
 pub(crate) struct Gatherer {
     pub(crate) mirror: Arc<dyn Mirror>,
-    queries: HashMap<String, Query>,
-    clock: Arc<dyn Clock>,
-    granting: Mutex<Option<(Timestamp, Arc<Vec<Granting>>)>>,
+    granting: Mutex<Option<(Instant, Arc<Vec<Granting>>)>>,
 }
 
 /// A group that grants permissions.
@@ -52,8 +59,8 @@ struct Granting {
 }
 
 impl Gatherer {
-    pub(crate) fn new(mirror: Arc<dyn Mirror>, queries: HashMap<String, Query>, clock: Arc<dyn Clock>) -> Self {
-        Self { mirror, queries, clock, granting: Mutex::new(None) }
+    pub(crate) fn new(mirror: Arc<dyn Mirror>) -> Self {
+        Self { mirror, granting: Mutex::new(None) }
     }
 
     /// Who stands behind `directory/name`.
@@ -63,8 +70,8 @@ impl Gatherer {
     }
 
     /// A crowd, as far as it fits into one decision.
-    pub(crate) async fn find(&self, crowd: &Crowd) -> Result<Found, StoreError> {
-        if let Some(why) = self.unknown(crowd).await? {
+    pub(crate) async fn find(&self, crowd: &Crowd, queries: &Queries) -> Result<Found, StoreError> {
+        if let Some(why) = self.unknown(crowd, queries).await? {
             return Ok(Found::Unknown(why));
         }
         let mut people = Vec::new();
@@ -72,7 +79,7 @@ impl Gatherer {
         let mut cursor = Some(Cursor::default());
         let mut searched = 0;
         while let Some(from) = cursor {
-            let chunk = self.chunk(crowd, from).await?;
+            let chunk = self.chunk(crowd, queries, from).await?;
             searched += chunk.searched;
             people.extend(chunk.people.into_iter().filter(|one| known.insert(one.id)).map(|one| Party::of_head(&one.directory, &one.head)));
             cursor = chunk.next;
@@ -84,9 +91,9 @@ impl Gatherer {
     }
 
     /// Why a crowd cannot be found at all.
-    async fn unknown(&self, crowd: &Crowd) -> Result<Option<String>, StoreError> {
+    async fn unknown(&self, crowd: &Crowd, queries: &Queries) -> Result<Option<String>, StoreError> {
         Ok(match crowd {
-            Crowd::Query(name) if !self.queries.contains_key(name) => Some(format!("no query is called `{name}`")),
+            Crowd::Query(name) if !queries.contains_key(name) => Some(format!("no query is called `{name}`")),
             Crowd::Holders(name) if self.sources(crowd).await?.is_empty() => Some(format!("no group or role is called `{name}`")),
             Crowd::Permission { path, .. } if self.sources(crowd).await?.is_empty() => Some(format!("no group or role grants `{path}`")),
             _ => None,
@@ -94,9 +101,10 @@ impl Gatherer {
     }
 
     /// The people of a crowd from a cursor on, at most about [`FEW`]. Somebody in several groups comes with each.
-    pub(crate) async fn chunk(&self, crowd: &Crowd, from: Cursor) -> Result<Chunk, StoreError> {
+    pub(crate) async fn chunk(&self, crowd: &Crowd, queries: &Queries, from: Cursor) -> Result<Chunk, StoreError> {
         if let Crowd::Query(name) = crowd {
-            return self.searched(name, from).await;
+            let Some(query) = queries.get(name) else { return Ok(Chunk::default()) };
+            return self.searched(query, from).await;
         }
         let mut groups = self.sources(crowd).await?.into_iter().filter(|group| group.0 >= from.group);
         let Some(group) = groups.next() else { return Ok(Chunk::default()) };
@@ -109,14 +117,13 @@ impl Gatherer {
         Ok(Chunk { searched: page.objects.len(), people: page.objects, next })
     }
 
-    async fn searched(&self, query: &str, from: Cursor) -> Result<Chunk, StoreError> {
-        let Some(fits) = self.queries.get(query) else { return Ok(Chunk::default()) };
-        let page = self.mirror.objects(None, from.after.map(ObjectId), FEW).await?;
+    async fn searched(&self, query: &StoredQuery, from: Cursor) -> Result<Chunk, StoreError> {
+        let page = self.mirror.objects(query.directory.as_deref(), from.after.map(ObjectId), FEW).await?;
         let searched = page.objects.len();
         let fits = |object: &MirrorObject| {
             let mut shown = object.head.to_json();
             shown.insert("directory".to_owned(), Value::String(object.directory.clone()));
-            fits(&shown)
+            query.filter.matches(&shown)
         };
         let people = page.objects.into_iter().filter(fits).collect();
         Ok(Chunk { searched, people, next: page.next.map(|next| Cursor { group: 0, after: Some(next.0) }) })
@@ -148,9 +155,9 @@ impl Gatherer {
 
     /// Every group that grants something. All objects are looked through for that, so what was found is believed for a while.
     async fn granting(&self) -> Result<Arc<Vec<Granting>>, StoreError> {
-        let now = self.clock.now();
+        let now = Instant::now();
         let known = self.granting.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((_, granting)) = known.filter(|(until, _)| now < *until) {
+        if let Some((_, granting)) = known.filter(|(since, _)| now.duration_since(*since) < BELIEVED) {
             return Ok(granting);
         }
         let mut granting = Vec::new();
@@ -173,7 +180,7 @@ impl Gatherer {
             }
         }
         let granting = Arc::new(granting);
-        *self.granting.lock().unwrap_or_else(PoisonError::into_inner) = Some((later(now, BELIEVED), Arc::clone(&granting)));
+        *self.granting.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Arc::clone(&granting)));
         Ok(granting)
     }
 }

@@ -1,9 +1,10 @@
 //! The writing desk: policy, letters and the relays' imprints. Decides and writes, and needs no database for it.
 
-use crate::{IntakeError, imprint::RelayImprint};
+use crate::{IntakeError, crowd::Queries, imprint::RelayImprint};
 use std::{collections::HashMap, sync::Arc};
 use tidings_core::{
     Address, Clock, Event, Id, Timestamp,
+    flood::FloodLimits,
     guard::{EnvironmentGuard, Verdict},
     notice::{Notice, Reader},
     outbox::Role,
@@ -22,6 +23,10 @@ pub struct DeskParts {
     pub relays: Vec<RelayImprint>,
     /// Asked so that the trace can say what the guard would do; it decides again, for good, when a letter leaves.
     pub guard: EnvironmentGuard,
+    /// The stored queries.
+    pub queries: Queries,
+    /// How many people may be mailed before somebody is asked.
+    pub flood: FloodLimits,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }

@@ -2,14 +2,14 @@
 //!
 //! What the event itself says whole wins over the mirror. An event whose rules look at nothing that the mirror could add costs no query and no copy.
 
-use crate::{crowd::Gatherer, news};
+use crate::{Desk, crowd::Gatherer, news};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use tidings_core::{
     Event,
     directory::LinkRole,
     policy::{
-        Crowd, Decision, Facts, Found, RuleSet, Want, decide,
+        Crowd, Decision, Facts, Found, Want, decide,
         facts::{Path, Root},
     },
     subject::{ObjectType, Party},
@@ -21,13 +21,15 @@ use tidings_store::{Difference, MirrorLink, MirrorObject, StoreError, Target, Wa
 pub(crate) enum Origin<'d> {
     /// From somebody outside: what is missing may stand in the mirror.
     Posted,
+    /// From the end of an object that the mirror still has.
+    End,
     /// From a difference that is not recorded yet: people are whole, and owners and manager of the object are there, as they will be.
     Difference(&'d Difference),
 }
 
 impl Origin<'_> {
     fn is_posted(self) -> bool {
-        matches!(self, Self::Posted)
+        !matches!(self, Self::Difference(_))
     }
 
     /// The people of a group as they will be once the difference is recorded.
@@ -69,10 +71,11 @@ const ROUNDS: usize = 4;
 /// If the mirror cannot be asked.
 pub(crate) async fn decided<'e>(
     event: &'e Event,
-    rules: &RuleSet,
+    desk: &Desk,
     gatherer: Option<&Gatherer>,
     origin: Origin<'_>,
 ) -> Result<(Cow<'e, Event>, Decision), StoreError> {
+    let rules = &*desk.parts.rules;
     let Some(gatherer) = gatherer else { return Ok((Cow::Borrowed(event), decide(event, rules, &Facts::NONE))) };
     let event = completed(event, &rules.needs(event.kind).paths, gatherer, origin).await?;
     let mut facts = Facts::asking();
@@ -84,7 +87,7 @@ pub(crate) async fn decided<'e>(
         for want in std::mem::take(&mut decision.wants) {
             match want {
                 Want::Crowd(crowd) => {
-                    let found = gatherer.find(&crowd).await?;
+                    let found = gatherer.find(&crowd, &desk.parts.queries).await?;
                     let found = origin.adjust(&crowd, found);
                     facts.add_crowd(crowd, found);
                 }

@@ -1,8 +1,13 @@
 use super::*;
-use crate::{crowd::Query, people::People};
+use crate::{
+    StoredQuery,
+    people::{self, People},
+};
 use std::{collections::HashMap, sync::Arc};
 use tidings_core::{
-    policy::{Audience, Condition, Rule, TypePattern},
+    filter::Filter,
+    flood::FloodLimits,
+    policy::{Audience, Condition, Rule, RuleSet, TypePattern},
     testing::{EventBuilder, FixedClock, an_event},
     trace::PersonVerdict,
 };
@@ -36,11 +41,13 @@ async fn told(people: People, event: EventBuilder, to: &[&str], when: Option<&st
         Rule::simple("r", vec![TypePattern::parse("*").unwrap()], to.iter().map(|word| Audience::parse(word).unwrap()).collect());
     rule.when = when.map(|when| Condition::compile(when).unwrap());
     let people = Arc::new(people);
-    let leavers: Query = Arc::new(|object| object.get("id") == Some(&json!("eve")) && object["directory"] == "corp");
-    let queries = HashMap::from([("leavers".to_owned(), leavers)]);
-    let gatherer = Gatherer::new(people.clone(), queries, Arc::new(FixedClock::at("2026-11-21T09:00:00Z")));
+    let filter = Filter::parse(r#"id eq "eve" and directory eq "corp""#).unwrap();
+    let queries = HashMap::from([("leavers".to_owned(), StoredQuery { filter, directory: Some("corp".to_owned()) })]);
+    let clock = Arc::new(FixedClock::at("2026-11-21T09:00:00Z"));
+    let desk = people::desk(RuleSet::new(vec![rule]), queries, FloodLimits::default(), clock);
+    let gatherer = Gatherer::new(people.clone());
     let event = event.build();
-    let (seen, decision) = decided(&event, &RuleSet::new(vec![rule]), Some(&gatherer), Origin::Posted).await.unwrap();
+    let (seen, decision) = decided(&event, &desk, Some(&gatherer), Origin::Posted).await.unwrap();
     assert!(decision.wants.is_empty());
     Told {
         to: decision.notices.iter().map(|notice| notice.reader.address.local().to_owned()).collect(),

@@ -6,10 +6,11 @@ use crate::{
     news::{self, Scene},
 };
 use serde_json::{Value, json};
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 use tidings_core::{
     Event, Timestamp,
     directory::{Became, Change, Entry, LinkRole},
+    time::later,
 };
 use tidings_store::{Acceptance, Accepted, Difference, DirectoryStanding, Mirror, MirrorLink, Record, StoreError, Target};
 
@@ -74,6 +75,10 @@ pub enum Swept {
 
 /// Changes that are compared and recorded together.
 const RUN: u32 = 256;
+/// If more changes come at once, their letters wait for a moment, so that the flood guard sees all of them before the first one leaves.
+const MANY: usize = 100;
+/// How long.
+const MOMENT: Duration = Duration::from_secs(10);
 /// So often a run is compared anew if something moved in between.
 const TRIES: usize = 3;
 /// Keepers of one object that its events show.
@@ -96,17 +101,18 @@ impl Feed {
     /// [`IntakeError::Store`] if it cannot be recorded now: what was recorded before stays, and the batch can be taken again without telling anything twice.
     pub async fn take(&self, batch: Batch) -> Result<Taken, IntakeError> {
         let Batch { directory, changes, mut seen, generation, mut bookmark, telling } = batch;
+        let many = changes.len() > MANY;
         let mut taken = Taken::default();
         let mut runs = runs(changes).into_iter().peekable();
         if runs.peek().is_none() {
-            self.write(&directory, &[], telling, Closing { seen, generation, bookmark }).await?;
+            self.write(&directory, &[], telling, Closing { seen, generation, bookmark, many }).await?;
             return Ok(taken);
         }
         while let Some(run) = runs.next() {
             let closing = if runs.peek().is_none() {
-                Closing { seen: std::mem::take(&mut seen), generation, bookmark: bookmark.take() }
+                Closing { seen: std::mem::take(&mut seen), generation, bookmark: bookmark.take(), many }
             } else {
-                Closing { seen: Vec::new(), generation, bookmark: None }
+                Closing { seen: Vec::new(), generation, bookmark: None, many }
             };
             let one = self.write(&directory, &run, telling, closing).await?;
             taken.changed += one.changed;
@@ -148,7 +154,12 @@ impl Feed {
             after = Some(*last);
             let changes: Vec<Change> = keys.into_iter().map(|(_, key)| Change::of(Became::Gone { key })).collect();
             let one = self
-                .write(directory, &changes, telling, Closing { seen: Vec::new(), generation: Some(generation), bookmark: None })
+                .write(
+                    directory,
+                    &changes,
+                    telling,
+                    Closing { seen: Vec::new(), generation: Some(generation), bookmark: None, many: unseen > MANY as u64 },
+                )
                 .await?;
             taken.changed += one.changed;
             taken.events += one.events;
@@ -216,6 +227,11 @@ impl Feed {
                     self.tell(directory, difference, change, telling, &mut acceptances).await?;
                 }
             }
+            if closing.many && self.intake.guard_terms(self.intake.now()).is_some() {
+                let due_at = later(self.intake.now(), MOMENT);
+                acceptances.iter_mut().flat_map(|one: &mut Acceptance| &mut one.items).for_each(|item| item.due_at = due_at);
+            }
+            self.intake.remember(&differences).await?;
             let letters: usize = acceptances.iter().map(|one: &Acceptance| one.items.len()).sum();
             let record = Record {
                 directory: directory.to_owned(),
@@ -229,6 +245,7 @@ impl Feed {
                 Err(StoreError::Moved(_)) if tries < TRIES => {}
                 Err(error) => return Err(error.into()),
                 Ok(accepted) => {
+                    self.intake.bell.notify_one();
                     taken.events = accepted.iter().filter(|one| matches!(one, Accepted::New(_))).count() as u64;
                     taken.letters = letters as u64;
                     return Ok(taken);
@@ -258,7 +275,7 @@ impl Feed {
         let scene = Scene { directory, actor, at: change.at, found_late, keepers: &keepers };
         let now: Timestamp = self.intake.now();
         // What is gone is still mirrored while it is decided on.
-        let origin = if difference.after.is_some() { Origin::Difference(difference) } else { Origin::Posted };
+        let origin = if difference.after.is_some() { Origin::Difference(difference) } else { Origin::End };
         for event in news::events(&scene, difference) {
             let event = Event::read(event, "", now).map_err(IntakeError::Faulty)?;
             acceptances.push(self.intake.prepare(&event, now, None, origin).await?.0);
@@ -290,6 +307,8 @@ struct Closing {
     seen: Vec<String>,
     generation: Option<i64>,
     bookmark: Option<Vec<u8>>,
+    /// Whether so much changes at once that the flood guard may have a word on it.
+    many: bool,
 }
 
 fn same(one: &Target, other: &Target) -> bool {

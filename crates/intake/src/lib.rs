@@ -4,11 +4,15 @@
 
 mod accept;
 mod crowd;
+#[cfg(test)]
+mod crowds_test;
 mod desk;
 mod error;
 mod explain;
 mod facts;
+mod fanout;
 mod feed;
+mod guard;
 mod imprint;
 mod news;
 #[cfg(test)]
@@ -17,10 +21,12 @@ mod secrets;
 mod trace;
 
 pub use accept::{Claimed, Intake, Receipt};
-pub use crowd::Query;
+pub use crowd::{Queries, StoredQuery};
 pub use desk::{Desk, DeskParts};
 pub use error::IntakeError;
 pub use explain::Explanation;
+pub use fanout::fan_out;
 pub use feed::{Batch, Feed, Swept, Taken, Telling};
+pub use guard::{Ended, GuardError};
 pub use imprint::RelayImprint;
 pub use tidings_store::StoreError;

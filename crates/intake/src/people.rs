@@ -1,18 +1,41 @@
-//! For tests: a mirror that holds a handful of people and counts how often it is asked. It can only be read.
+//! For tests: a desk, and a mirror that holds a handful of people and counts how often it is asked. It can only be read.
 
 #![allow(clippy::cast_possible_truncation, clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "places in a short list")]
 
+use crate::{Desk, DeskParts, Queries, RelayImprint};
 use async_trait::async_trait;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{
+    Arc, LazyLock,
+    atomic::{AtomicUsize, Ordering},
+};
 use tidings_core::{
-    Address, Timestamp,
+    Address, Clock, Timestamp,
     directory::{Change, Entry, Head, LinkRole},
+    flood::FloodLimits,
+    guard::{EnvironmentGuard, Mode},
+    policy::RuleSet,
     subject::ObjectType,
 };
+use tidings_render::{Stationery, StationeryOptions};
 use tidings_store::{
-    Acceptance, Accepted, Difference, DirectoryStanding, Mirror, MirrorLink, MirrorObject, ObjectId, ObjectPage, Record, StoreError,
-    Target, Walk,
+    Acceptance, Accepted, Difference, DirectoryStanding, LinkPage, Mirror, MirrorLink, MirrorObject, ObjectId, ObjectPage, Record,
+    StoreError, Target, Walk,
 };
+
+/// A desk with the built-in letters and one relay.
+pub(crate) fn desk(rules: RuleSet, queries: Queries, flood: FloodLimits, clock: Arc<dyn Clock>) -> Desk {
+    static STATIONERY: LazyLock<Arc<Stationery>> = LazyLock::new(|| Arc::new(Stationery::load(StationeryOptions::default()).unwrap()));
+    let from = Address::parse("no-reply@example.org").unwrap();
+    Desk::new(DeskParts {
+        stationery: STATIONERY.clone(),
+        rules: Arc::new(rules),
+        relays: vec![RelayImprint { name: "main".into(), from, from_name: None, reply_to: None, envelope_from: None }],
+        guard: EnvironmentGuard::new(Mode::Live, None, None, vec!["example.org".into()]),
+        queries,
+        flood,
+        clock,
+    })
+}
 
 /// Objects and links of the directory `corp`.
 #[derive(Default)]
@@ -142,18 +165,19 @@ impl Mirror for People {
         Ok(places.map(|place| self.at(place as i64)).collect())
     }
 
-    async fn links(&self, object: ObjectId, role: LinkRole, _: Option<ObjectId>, limit: u32) -> Result<Vec<MirrorLink>, StoreError> {
+    async fn links(&self, object: ObjectId, role: LinkRole, _: Option<ObjectId>, limit: u32) -> Result<LinkPage, StoreError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let fits = self.links.iter().filter(|(from, its, ..)| *from == object.0 && *its == role).take(limit as usize);
-        Ok(fits
+        let links = fits
             .map(|(_, role, to, muted)| {
                 let other = Target::Known(Box::new(self.at(*to)));
                 MirrorLink { role: *role, starts_at: None, ends_at: None, muted: *muted, other }
             })
-            .collect())
+            .collect();
+        Ok(LinkPage { links, next: None })
     }
 
-    async fn links_to(&self, _: ObjectId, _: LinkRole, _: Option<ObjectId>, _: u32) -> Result<Vec<MirrorLink>, StoreError> {
+    async fn links_to(&self, _: ObjectId, _: LinkRole, _: Option<ObjectId>, _: u32) -> Result<LinkPage, StoreError> {
         no()
     }
 

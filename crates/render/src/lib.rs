@@ -19,6 +19,7 @@ mod stationery;
 mod variables;
 
 pub use error::{RenderError, TemplateProblem};
+pub use mime::subject::{Glance, glance};
 pub use organisation::{Logo, MAX_LOGO_BYTES, Organisation};
 pub use sample::Size;
 pub use stationery::{Imprint, MAX_SUBJECT_CHARS, Stationery, StationeryOptions, Written};

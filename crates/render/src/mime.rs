@@ -5,6 +5,7 @@
 
 pub(crate) mod encoding;
 pub(crate) mod header;
+pub(crate) mod subject;
 
 use crate::error::RenderError;
 use encoding::{Encoding, base64_lines};

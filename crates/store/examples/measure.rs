@@ -88,6 +88,8 @@ impl Bench {
                 due_at: now,
                 expires_at: later(now, Duration::from_secs(7 * 24 * 3600)),
             }],
+            fan_outs: Vec::new(),
+            guard: None,
             claimed_by: None,
         }
     }

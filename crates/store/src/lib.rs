@@ -4,6 +4,7 @@
 //! and when to claim (`delivery`).
 
 pub mod error;
+pub mod flood;
 pub mod mirror;
 pub mod open;
 mod pack;
@@ -12,6 +13,7 @@ mod sqlite;
 pub mod store;
 
 pub use error::StoreError;
+pub use flood::*;
 pub use mirror::*;
 pub use open::{Database, OpenOptions, ServeLock, ServeNote, database_path, lock_exclusive, open, serve_note};
 pub use seal::SealKey;

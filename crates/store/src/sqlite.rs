@@ -5,8 +5,10 @@ mod act;
 mod claim;
 mod clock;
 mod connect;
+mod fanout;
 mod fault;
 mod filter;
+mod guard;
 mod mirror;
 mod read;
 mod reader;
@@ -23,6 +25,7 @@ pub use space::FreeSpace;
 
 use crate::{
     error::StoreError,
+    flood::{BatchItem, BatchRow, BatchState, FanOutRow, FanOutStep},
     open::{OpenOptions, database_path},
     pack::Patterns,
     seal::SealKey,
@@ -209,6 +212,56 @@ impl Store for SqliteStore {
     async fn account(&self, relay: &str) -> Result<Option<String>, StoreError> {
         let relay = relay.to_owned();
         self.readers.ask(move |db| relays::account(db, &relay)).await
+    }
+
+    async fn fan_outs(&self, event: Option<Id>, limit: u16) -> Result<Vec<FanOutRow>, StoreError> {
+        self.readers.ask(move |db| fanout::list(db, event, limit)).await
+    }
+
+    async fn fan_on(&self, mut step: FanOutStep) -> Result<Option<u64>, StoreError> {
+        self.space.check()?;
+        let moulds = accept::ready_letters(&mut step.letters, &self.key, &self.patterns)?;
+        let bytes = step.letters.iter().map(|letter| letter.bytes.len() + ITEM_BYTES).sum();
+        let step = fanout::ReadyStep(step, moulds);
+        self.writer.ask(Way::In, bytes, move |work| fanout::step(work, &step)).await
+    }
+
+    async fn keep_people(&self, fan_out: Id, steps: u64, plan: Vec<u8>, parts: Vec<Vec<u8>>) -> Result<bool, StoreError> {
+        let bytes = parts.iter().map(Vec::len).sum();
+        self.writer.ask(Way::On, bytes, move |work| fanout::keep_people(work, fan_out, steps, &plan, &parts)).await
+    }
+
+    async fn batches(&self, state: Option<BatchState>, unalerted: bool, limit: u16) -> Result<Vec<BatchRow>, StoreError> {
+        self.readers.ask(move |db| guard::batches(db, state, unalerted, limit)).await
+    }
+
+    async fn batch(&self, id: Id) -> Result<Option<BatchRow>, StoreError> {
+        self.readers.ask(move |db| guard::batch(db, id)).await
+    }
+
+    async fn batch_alerted(&self, id: Id) -> Result<(), StoreError> {
+        self.writer.ask(Way::On, ITEM_BYTES, move |work| guard::alerted(work, id)).await
+    }
+
+    async fn batch_items(&self, id: Id, after: Option<(i64, i64)>, limit: u16) -> Result<Vec<BatchItem>, StoreError> {
+        let patterns = self.patterns.clone();
+        self.readers.ask(move |db| guard::items(db, &patterns, id, after, limit)).await
+    }
+
+    /// In steps, as [`Store::act`].
+    async fn end_batch(&self, id: Id, end: BatchState, by: &str) -> Result<Option<Acted>, StoreError> {
+        let mut acted = Acted { changed: 0, skipped: 0 };
+        loop {
+            let by = by.to_owned();
+            let Some(step) = self.writer.ask(Way::On, ITEM_BYTES, move |work| guard::end(work, id, end, &by)).await? else {
+                return Ok(None);
+            };
+            acted.changed += step.acted.changed;
+            acted.skipped += step.acted.skipped;
+            if !step.more {
+                return Ok(Some(acted));
+            }
+        }
     }
 
     async fn add_token(&self, token: TokenRecord) -> Result<(), StoreError> {

@@ -2,7 +2,10 @@
 //!
 //! Written for two databases: nothing in here speaks of SQLite. Times of leases are the database's; a caller never passes "now" for them.
 
-use crate::error::StoreError;
+use crate::{
+    error::StoreError,
+    flood::{BatchItem, BatchRow, BatchState, FanOutOrder, FanOutRow, FanOutStep, GuardTerms},
+};
 use async_trait::async_trait;
 use std::{fmt, time::Duration};
 use tidings_core::{
@@ -36,6 +39,10 @@ pub struct Acceptance {
     pub letters: Vec<Letter>,
     /// One item per letter and recipient.
     pub items: Vec<Item>,
+    /// The crowds it tells in chunks.
+    pub fan_outs: Vec<FanOutOrder>,
+    /// What the flood guard goes by; `None` if nothing of it is to be held.
+    pub guard: Option<GuardTerms>,
     /// Items that are born claimed by this node (a test letter that its sender delivers at once), until the lease lapses.
     pub claimed_by: Option<String>,
 }
@@ -426,6 +433,34 @@ pub trait Store: Send + Sync + 'static {
 
     /// The account that was last kept for a relay.
     async fn account(&self, relay: &str) -> Result<Option<String>, StoreError>;
+
+    /// The fan-outs of an event, or else those that are not at their end, oldest first, at most `limit`.
+    async fn fan_outs(&self, event: Option<Id>, limit: u16) -> Result<Vec<FanOutRow>, StoreError>;
+
+    /// Writes one chunk of a fan-out: letters, items, and where the next one begins. Gives how many got a letter, or `None` if another chunk has been written
+    /// meanwhile: nothing is written then.
+    async fn fan_on(&self, step: FanOutStep) -> Result<Option<u64>, StoreError>;
+
+    /// Writes down the people a fan-out has still to look at, because the mirror is about to forget them, and the plan with their
+    /// number; from now on it goes by these. Gives false if another
+    /// chunk has been written meanwhile: nothing is written then.
+    async fn keep_people(&self, fan_out: Id, steps: u64, plan: Vec<u8>, parts: Vec<Vec<u8>>) -> Result<bool, StoreError>;
+
+    /// The guard's batches, newest first, of one state if one is given; or those whose alert is not in the outbox.
+    async fn batches(&self, state: Option<BatchState>, unalerted: bool, limit: u16) -> Result<Vec<BatchRow>, StoreError>;
+
+    /// A batch of the guard.
+    async fn batch(&self, id: Id) -> Result<Option<BatchRow>, StoreError>;
+
+    /// Notes that a batch's alert is in the outbox.
+    async fn batch_alerted(&self, id: Id) -> Result<(), StoreError>;
+
+    /// Items of a batch that are still held, by recipient, from a place (exclusive) on.
+    async fn batch_items(&self, id: Id, after: Option<(i64, i64)>, limit: u16) -> Result<Vec<BatchItem>, StoreError>;
+
+    /// Ends a batch: its items are let go (`Released`), or cancelled (`Digested`, `Cancelled`). Done again it finishes what was broken off. Gives `None` if there is no such
+    /// batch or it was ended in another way.
+    async fn end_batch(&self, id: Id, end: BatchState, by: &str) -> Result<Option<Acted>, StoreError>;
 
     /// Keeps a token.
     async fn add_token(&self, token: TokenRecord) -> Result<(), StoreError>;

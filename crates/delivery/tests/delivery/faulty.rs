@@ -10,8 +10,8 @@ use std::{
 };
 use tidings_core::{Id, outbox::Settlement};
 use tidings_store::{
-    Acceptance, Accepted, Acted, Action, Arrivals, Claim, Depth, EventRecord, Filter, ItemDetail, ItemRow, Lease, Page, RelayReport,
-    RelayStanding, Settled, Store, StoreError, TokenRecord,
+    Acceptance, Accepted, Acted, Action, Arrivals, BatchItem, BatchRow, BatchState, Claim, Depth, EventRecord, FanOutRow, FanOutStep,
+    Filter, ItemDetail, ItemRow, Lease, Page, RelayReport, RelayStanding, Settled, Store, StoreError, TokenRecord,
 };
 use tokio::sync::watch;
 
@@ -91,6 +91,38 @@ impl Store for Faulty {
 
     async fn account(&self, relay: &str) -> Result<Option<String>, StoreError> {
         self.real.account(relay).await
+    }
+
+    async fn fan_outs(&self, event: Option<Id>, limit: u16) -> Result<Vec<FanOutRow>, StoreError> {
+        self.real.fan_outs(event, limit).await
+    }
+
+    async fn fan_on(&self, step: FanOutStep) -> Result<Option<u64>, StoreError> {
+        self.real.fan_on(step).await
+    }
+
+    async fn keep_people(&self, fan_out: Id, steps: u64, plan: Vec<u8>, parts: Vec<Vec<u8>>) -> Result<bool, StoreError> {
+        self.real.keep_people(fan_out, steps, plan, parts).await
+    }
+
+    async fn batches(&self, state: Option<BatchState>, unalerted: bool, limit: u16) -> Result<Vec<BatchRow>, StoreError> {
+        self.real.batches(state, unalerted, limit).await
+    }
+
+    async fn batch(&self, id: Id) -> Result<Option<BatchRow>, StoreError> {
+        self.real.batch(id).await
+    }
+
+    async fn batch_alerted(&self, id: Id) -> Result<(), StoreError> {
+        self.real.batch_alerted(id).await
+    }
+
+    async fn batch_items(&self, id: Id, after: Option<(i64, i64)>, limit: u16) -> Result<Vec<BatchItem>, StoreError> {
+        self.real.batch_items(id, after, limit).await
+    }
+
+    async fn end_batch(&self, id: Id, end: BatchState, by: &str) -> Result<Option<Acted>, StoreError> {
+        self.real.end_batch(id, end, by).await
     }
 
     async fn add_token(&self, token: TokenRecord) -> Result<(), StoreError> {

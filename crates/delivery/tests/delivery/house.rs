@@ -106,6 +106,8 @@ impl House {
                 trace: b"{}".to_vec(),
                 letters: vec![letter],
                 items: vec![item],
+                fan_outs: Vec::new(),
+                guard: None,
                 claimed_by: None,
             });
         }

@@ -146,6 +146,8 @@ fn acceptance(number: i64, now: Timestamp, expires_at: Timestamp) -> Acceptance 
         trace: b"{}".to_vec(),
         letters: vec![letter],
         items: vec![item],
+        fan_outs: Vec::new(),
+        guard: None,
         claimed_by: None,
     }
 }

@@ -5,7 +5,9 @@ use crate::{
     pack::{Mould, Patterns},
     seal::{Place, SealKey, wipe},
     sqlite::{
+        fanout,
         fault::Fault,
+        guard::{self, Kept},
         work::{HAS_SECRET, Line, SENSITIVE, Work, recipient_hash},
     },
     store::{Acceptance, Accepted},
@@ -28,18 +30,7 @@ pub(crate) struct Ready(Acceptance, Vec<Option<Arc<Mould>>>);
 pub(crate) fn ready(batch: Vec<Acceptance>, key: &SealKey, patterns: &Patterns) -> Result<Vec<Ready>, StoreError> {
     let mut done = Vec::with_capacity(batch.len());
     for mut acceptance in batch {
-        let mut moulds = Vec::with_capacity(acceptance.letters.len());
-        for letter in &mut acceptance.letters {
-            let mut mould = None;
-            if letter.sensitive {
-                let sealed = key.seal(Place::Letter(letter.id.number()), &letter.bytes)?;
-                wipe(&mut letter.bytes);
-                letter.bytes = sealed;
-            } else if let Some((packed, its_mould)) = letter.pattern.take().and_then(|pattern| patterns.pack(&letter.bytes, &pattern)) {
-                (letter.bytes, mould) = (packed, Some(its_mould));
-            }
-            moulds.push(mould);
-        }
+        let moulds = ready_letters(&mut acceptance.letters, key, patterns)?;
         if let Some(mut secrets) = acceptance.secrets.take() {
             if !acceptance.items.is_empty() {
                 acceptance.secrets = Some(key.seal(Place::EventSecret(acceptance.id.number()), &secrets)?);
@@ -49,6 +40,23 @@ pub(crate) fn ready(batch: Vec<Acceptance>, key: &SealKey, patterns: &Patterns) 
         done.push(Ready(acceptance, moulds));
     }
     Ok(done)
+}
+
+/// Seals sensitive letters and makes others small.
+pub(crate) fn ready_letters(letters: &mut [Letter], key: &SealKey, patterns: &Patterns) -> Result<Vec<Option<Arc<Mould>>>, StoreError> {
+    let mut moulds = Vec::with_capacity(letters.len());
+    for letter in letters {
+        let mut mould = None;
+        if letter.sensitive {
+            let sealed = key.seal(Place::Letter(letter.id.number()), &letter.bytes)?;
+            wipe(&mut letter.bytes);
+            letter.bytes = sealed;
+        } else if let Some((packed, its_mould)) = letter.pattern.take().and_then(|pattern| patterns.pack(&letter.bytes, &pattern)) {
+            (letter.bytes, mould) = (packed, Some(its_mould));
+        }
+        moulds.push(mould);
+    }
+    Ok(moulds)
 }
 
 /// About how much a batch writes.
@@ -99,19 +107,22 @@ fn one(work: &mut Work<'_>, Ready(acceptance, moulds): &Ready) -> Result<Accepte
     for (letter, mould) in acceptance.letters.iter().zip(moulds) {
         add_letter(work, letter, mould.as_deref())?;
     }
-    for item in &acceptance.items {
+    let kept = guard::judge(work, acceptance)?;
+    let birth = Birth { event: id, has_secrets: acceptance.secrets.is_some(), claimed_by: acceptance.claimed_by.as_deref() };
+    for (place, item) in acceptance.items.iter().enumerate() {
         let letter = acceptance.letters.iter().find(|letter| letter.id == item.letter);
         let letter =
             letter.ok_or_else(|| StoreError::Corrupt(format!("item {} carries letter {}, which is not there", item.id, item.letter)))?;
-        add_item(work, acceptance, letter, item)?;
+        add_item(work, &birth, letter, item, kept.get(place).and_then(Option::as_ref))?;
     }
+    fanout::begin(work, acceptance)?;
     for item in &acceptance.items {
         work.arrived.add(item.lane);
     }
     Ok(Accepted::New(acceptance.id))
 }
 
-fn add_letter(work: &mut Work<'_>, letter: &Letter, mould: Option<&Mould>) -> Result<(), Fault> {
+pub(crate) fn add_letter(work: &mut Work<'_>, letter: &Letter, mould: Option<&Mould>) -> Result<(), Fault> {
     let pattern = mould.map(|mould| work.pattern(mould)).transpose()?;
     let rule = work.word(&letter.rule)?;
     let sender = letter.sender.as_ref().map(tidings_core::Address::as_str);
@@ -121,20 +132,29 @@ fn add_letter(work: &mut Work<'_>, letter: &Letter, mould: Option<&Mould>) -> Re
     Ok(())
 }
 
-fn add_item(work: &mut Work<'_>, acceptance: &Acceptance, letter: &Letter, item: &Item) -> Result<(), Fault> {
+/// What is the same for all items that are born together.
+pub(crate) struct Birth<'a> {
+    pub(crate) event: i64,
+    pub(crate) has_secrets: bool,
+    pub(crate) claimed_by: Option<&'a str>,
+}
+
+/// Adds an item. `kept` is the guard's word, if the guard has one on it.
+pub(crate) fn add_item(work: &mut Work<'_>, birth: &Birth<'_>, letter: &Letter, item: &Item, kept: Option<&Kept>) -> Result<(), Fault> {
     let kind = work.word(letter.kind)?;
     let relay = work.relay(&item.relay)?;
     let mut due_at = item.due_at.as_millisecond();
     let (mut state, mut token, mut node) = (State::Waiting, 0, None);
-    if item.held.is_some() {
+    let held = item.held.as_deref().or(kept.map(|kept| kept.reason.as_str()));
+    if held.is_some() {
         state = State::Held;
-    } else if let Some(claimant) = &acceptance.claimed_by {
+    } else if let Some(claimant) = birth.claimed_by {
         (state, token, node) = (State::Claimed, 1, Some(work.word(claimant)?));
         due_at = later(work.now, BORN_CLAIMED_FOR).as_millisecond();
     }
     let mut flags = 0;
     flags |= if letter.sensitive { SENSITIVE } else { 0 };
-    flags |= if acceptance.secrets.is_some() { HAS_SECRET } else { 0 };
+    flags |= if birth.has_secrets { HAS_SECRET } else { 0 };
     let folded = item.to.folded();
     let hash = recipient_hash(&folded);
     let folded = (folded != item.to.as_str()).then_some(folded);
@@ -148,7 +168,7 @@ fn add_item(work: &mut Work<'_>, acceptance: &Acceptance, letter: &Letter, item:
         )?
         .execute(params![
             item.id.number(),
-            acceptance.id.number(),
+            birth.event,
             item.letter.number(),
             kind,
             relay,
@@ -166,7 +186,10 @@ fn add_item(work: &mut Work<'_>, acceptance: &Acceptance, letter: &Letter, item:
             folded,
             span
         ])?;
-    if let Some(reason) = &item.held {
+    if let Some(kept) = kept {
+        guard::keep(work, kept, hash, item.id.number())?;
+    }
+    if let Some(reason) = held {
         work.note(&Line { item: item.id.number(), at: work.now_ms(), what: "withheld", who: None, detail: Some(reason) })?;
     }
     Ok(())

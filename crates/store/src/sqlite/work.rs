@@ -6,7 +6,7 @@ use crate::{
     seal::SealKey,
     sqlite::{fault::Fault, spans::Spans, words::Words},
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use tidings_core::{Timestamp, lane::LaneSet, outbox::State};
 
 /// The reader may get it twice.
@@ -107,6 +107,16 @@ impl Work<'_> {
         self.db.prepare_cached(sql)?.execute([item, state.number()])?;
         Ok(())
     }
+}
+
+/// A number as the database keeps it.
+pub(crate) fn whole(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A number that is never below zero.
+pub(crate) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).map(|number| number.max(0).cast_unsigned())
 }
 
 /// The text of a pattern.

@@ -275,6 +275,8 @@ impl Draft<'_> {
             trace: br#"[{"rule":"joined"}]"#.to_vec(),
             letters,
             items,
+            fan_outs: Vec::new(),
+            guard: None,
             claimed_by: self.claimed_by,
         }
     }

@@ -1,0 +1,291 @@
+//! Crowds and floods through the whole intake, on a real database and a mirror of made-up people.
+
+use crate::{Batch, Ended, Feed, GuardError, Intake, Queries, Taken, Telling, people};
+use serde_json::{Value, json};
+use std::{collections::HashSet, path::Path, sync::Arc, time::Instant};
+use tempfile::TempDir;
+use tidings_core::{
+    Address, Id,
+    directory::{Became, Change, Entry, Head, Link, LinkRole},
+    flood::FloodLimits,
+    outbox::State,
+    policy::{Audience, Rule, RuleSet, TypePattern},
+    subject::ObjectType,
+    testing::{EventBuilder, FixedClock, an_event},
+};
+use tidings_store::{Action, BatchState, Database, Filter, ItemRow, OpenOptions, SealKey};
+
+struct House {
+    store: Arc<dyn Database>,
+    intake: Arc<Intake>,
+    clock: Arc<FixedClock>,
+    folder: TempDir,
+    to: Vec<String>,
+    flood: FloodLimits,
+}
+
+async fn open(folder: &Path, clock: &Arc<FixedClock>, to: &[String], flood: FloodLimits) -> (Arc<dyn Database>, Arc<Intake>) {
+    let options = OpenOptions {
+        url: "sqlite:t.db".into(),
+        data_dir: folder.to_owned(),
+        key: SealKey::from_bytes([7; 32]),
+        clock: clock.clone(),
+        min_free_bytes: 0,
+    };
+    let store = tidings_store::open(options).await.unwrap();
+    let to = to.iter().map(|word| Audience::parse(word).unwrap()).collect();
+    let alerts =
+        Rule::simple("alerts", vec![TypePattern::parse("guard.held").unwrap()], vec![Audience::parse("admin@example.org").unwrap()]);
+    let rules = RuleSet::with_built_in(vec![Rule::simple("all", vec![TypePattern::parse("object.*").unwrap()], to), alerts]);
+    let desk = people::desk(rules, Queries::new(), flood, clock.clone());
+    let intake = Intake::open(store.clone(), desk).await.unwrap().with_mirror(store.clone());
+    (store, Arc::new(intake))
+}
+
+impl House {
+    async fn with(entries: Vec<Entry>, to: &[&str], flood: FloodLimits) -> Self {
+        let to: Vec<String> = to.iter().map(ToString::to_string).collect();
+        let (folder, clock) = (TempDir::new().unwrap(), Arc::new(FixedClock::at("2026-11-21T09:00:00Z")));
+        let (store, intake) = open(folder.path(), &clock, &to, flood).await;
+        let generation = store.begin_refresh("corp").await.unwrap();
+        store.load("corp", entries, generation, None).await.unwrap();
+        store.end_refresh("corp", None).await.unwrap();
+        Self { store, intake, clock, folder, to, flood }
+    }
+
+    /// As if the process had been killed and begun anew.
+    async fn restarted(self) -> Self {
+        let Self { store, intake, clock, folder, to, flood } = self;
+        drop((store, intake));
+        let (store, intake) = open(folder.path(), &clock, &to, flood).await;
+        Self { store, intake, clock, folder, to, flood }
+    }
+
+    fn feed(&self) -> Feed {
+        Feed::new(self.intake.clone(), self.store.clone())
+    }
+
+    async fn changed(&self, changes: Vec<Change>) -> Taken {
+        let batch = Batch { directory: "corp".into(), changes, seen: Vec::new(), generation: None, bookmark: None, telling: Telling::Told };
+        self.feed().take(batch).await.unwrap()
+    }
+
+    async fn post(&self, event: &EventBuilder) -> Id {
+        self.intake.accept(vec![event.cloudevent()], false).await.unwrap().ids[0]
+    }
+
+    async fn until_quiet(&self) {
+        while self.intake.fan_on().await.unwrap() {}
+    }
+
+    async fn items(&self, filter: Filter) -> Vec<ItemRow> {
+        let (mut all, mut before) = (Vec::new(), None);
+        loop {
+            let page = self.store.items(filter.clone(), before, 1000).await.unwrap();
+            all.extend(page.items);
+            before = page.next;
+            if before.is_none() {
+                return all;
+            }
+        }
+    }
+
+    async fn in_state(&self, state: State) -> usize {
+        self.items(Filter { state: Some(state), ..Filter::default() }).await.len()
+    }
+}
+
+fn user(key: &str) -> Entry {
+    let mut head = Head::new(ObjectType::User, key);
+    head.mail = Address::parse(&format!("{key}@example.org")).ok();
+    Entry { head, links: Vec::new(), document: None }
+}
+
+fn group(key: &str, members: impl IntoIterator<Item = String>) -> Entry {
+    let mut head = Head::new(ObjectType::Group, key);
+    head.name = Some(key.to_uppercase());
+    Entry { head, links: members.into_iter().map(|member| Link::new(LinkRole::Member, member)).collect(), document: None }
+}
+
+/// `count` people, all of them in the group `all`.
+fn crowd(count: usize) -> Vec<Entry> {
+    let names: Vec<String> = (0..count).map(|n| format!("u{n}")).collect();
+    let mut entries: Vec<Entry> = names.iter().map(|name| user(name)).collect();
+    entries.push(group("all", names));
+    entries
+}
+
+fn change(id: &str) -> EventBuilder {
+    an_event().kind("object.changed").id(id).with("object", json!("corp/all")).with("member", Value::Null)
+}
+
+const NO_GUARD: FloodLimits = FloodLimits { per_event: 0, per_rule_hour: 0 };
+
+#[tokio::test]
+async fn a_crowd_is_told_in_chunks_each_person_once() {
+    let house = House::with(crowd(2500), &["actor", "object", "holders:ALL"], NO_GUARD).await;
+    // The actor is one of the crowd, and told at once.
+    let event = house.post(&change("1").with("actor", json!("corp/u7"))).await;
+    assert_eq!(house.items(Filter::default()).await.len(), 1);
+    let begun = house.intake.trace(event).await.unwrap().unwrap();
+    assert_eq!(begun["fan_outs"].as_array().unwrap().len(), 2, "{}", begun["fan_outs"]);
+
+    house.until_quiet().await;
+    let items = house.items(Filter::default()).await;
+    let told: HashSet<_> = items.iter().map(|item| item.to.clone()).collect();
+    assert_eq!((items.len(), told.len()), (2500, 2500));
+    let fan_outs = house.intake.trace(event).await.unwrap().unwrap()["fan_outs"].clone();
+    assert_eq!((&fan_outs[0]["told"], &fan_outs[0]["not_told"], &fan_outs[1]["told"]), (&json!(2499), &json!(1), &json!(0)), "{fan_outs}");
+    assert!(!fan_outs[0]["ended_at"].is_null());
+}
+
+#[tokio::test]
+async fn a_restart_between_two_chunks_tells_nobody_twice_and_leaves_nobody_out() {
+    let mut house = House::with(crowd(2500), &["object"], NO_GUARD).await;
+    house.post(&change("1")).await;
+    for _ in 0..4 {
+        house.intake.fan_on().await.unwrap();
+        house = house.restarted().await;
+    }
+    let items = house.items(Filter::default()).await;
+    assert_eq!((items.len(), items.iter().map(|item| &item.to).collect::<HashSet<_>>().len()), (2500, 2500));
+}
+
+#[tokio::test]
+async fn two_tasks_at_once_write_each_chunk_once() {
+    let house = House::with(crowd(3000), &["object"], NO_GUARD).await;
+    house.post(&change("1")).await;
+    for _ in 0..4 {
+        let (one, other) = tokio::join!(house.intake.fan_on(), house.intake.fan_on());
+        (one.unwrap(), other.unwrap());
+    }
+    assert_eq!(house.items(Filter::default()).await.len(), 3000);
+}
+
+#[tokio::test]
+async fn a_large_group_is_accepted_at_once() {
+    let house = House::with(crowd(20_000), &["object"], NO_GUARD).await;
+    let begun = Instant::now();
+    house.post(&change("1")).await;
+    let took = begun.elapsed();
+    // No release build, and other tests run beside it.
+    assert!(took.as_millis() < 1000, "{took:?}");
+    assert!(house.items(Filter::default()).await.is_empty());
+}
+
+#[tokio::test]
+async fn one_event_that_tells_too_many_is_held_with_one_alert_and_let_go() {
+    let house = House::with(crowd(1500), &["actor", "object"], FloodLimits { per_event: 1000, per_rule_hour: 0 }).await;
+    house.post(&change("1")).await;
+    house.until_quiet().await;
+    assert_eq!((house.in_state(State::Held).await, house.in_state(State::Waiting).await), (1501, 1));
+    let alerts = house.items(Filter { kind: Some("guard.held".into()), ..Filter::default() }).await;
+    assert_eq!(alerts.iter().map(|item| item.to.as_str()).collect::<Vec<_>>(), ["admin@example.org"]);
+
+    let [batch] = house.store.batches(Some(BatchState::Held), false, 10).await.unwrap().try_into().unwrap();
+    assert_eq!((batch.people, batch.flood.as_str(), batch.rule.as_str(), batch.most), (1501, "event", "all", 1000));
+    assert_eq!(house.intake.end_batch(batch.id, BatchState::Released, "admin").await.unwrap(), Ended { letters: 1501, digests: 0 });
+    assert_eq!((house.in_state(State::Held).await, house.in_state(State::Waiting).await), (0, 1502));
+    let again = house.intake.end_batch(batch.id, BatchState::Cancelled, "admin").await;
+    assert!(matches!(again, Err(GuardError::Ended(_, BatchState::Released))));
+}
+
+#[tokio::test]
+async fn a_small_event_is_not_held_by_the_batch_of_a_large_one() {
+    let mut entries = crowd(1500);
+    entries.push(group("few", ["u1".to_owned()]));
+    let house = House::with(entries, &["object"], FloodLimits { per_event: 1000, per_rule_hour: 0 }).await;
+    house.post(&change("1")).await;
+    house.until_quiet().await;
+    house.post(&change("2").with("object", json!("corp/few"))).await;
+    assert_eq!(house.in_state(State::Waiting).await, 2, "the alert and the small one");
+    house.post(&change("3")).await;
+    house.until_quiet().await;
+    assert_eq!(house.store.batches(None, false, 10).await.unwrap().len(), 1, "another large one joins");
+    assert_eq!(house.in_state(State::Held).await, 3000);
+}
+
+#[tokio::test]
+async fn a_rule_that_tells_too_much_within_the_hour_is_held_back_and_thinned_to_digests() {
+    let house = House::with(crowd(3), &["object"], FloodLimits { per_event: 0, per_rule_hour: 10 }).await;
+    for number in 0..5 {
+        house.post(&change(&number.to_string())).await;
+        house.until_quiet().await;
+    }
+    // Three of each event: with the fourth it was too much, and what had not left was held back.
+    assert_eq!(house.in_state(State::Held).await, 15);
+    let [batch] = house.store.batches(None, false, 10).await.unwrap().try_into().unwrap();
+    assert_eq!((batch.flood.as_str(), batch.people), ("rule_hour", 15));
+    assert_eq!(house.items(Filter { kind: Some("guard.held".into()), ..Filter::default() }).await.len(), 1);
+
+    assert_eq!(house.intake.end_batch(batch.id, BatchState::Digested, "admin").await.unwrap(), Ended { letters: 15, digests: 3 });
+    let digests = house.items(Filter { kind: Some("digest".into()), ..Filter::default() }).await;
+    assert_eq!(digests.len(), 3);
+    let letter = String::from_utf8(house.store.letter(digests[0].id).await.unwrap().unwrap()).unwrap();
+    assert_eq!(letter.lines().filter(|line| line.starts_with("- ")).count(), 5, "{letter}");
+    assert!(letter.contains("ALL"), "{letter}");
+    // The rule's hour has begun anew, and an hour later there is nothing to be told.
+    house.post(&change("next")).await;
+    assert_eq!(house.in_state(State::Waiting).await, 3 + 1 + 3);
+}
+
+#[tokio::test]
+async fn what_left_long_ago_does_not_count() {
+    let house = House::with(crowd(3), &["object"], FloodLimits { per_event: 0, per_rule_hour: 4 }).await;
+    house.post(&change("1")).await;
+    house.clock.advance(jiff::SignedDuration::from_mins(61));
+    house.post(&change("2")).await;
+    assert_eq!(house.in_state(State::Held).await, 0);
+    house.post(&change("3")).await;
+    assert_eq!(house.in_state(State::Held).await, 6);
+    let [batch] = house.store.batches(None, false, 10).await.unwrap().try_into().unwrap();
+    // An item that an operator lets go by itself is no longer the batch's.
+    let one = house.items(Filter { state: Some(State::Held), ..Filter::default() }).await[0].id;
+    house.store.act(Action::Release, Filter { id: Some(one), ..Filter::default() }, "admin").await.unwrap();
+    assert_eq!(house.intake.end_batch(batch.id, BatchState::Cancelled, "admin").await.unwrap(), Ended { letters: 5, digests: 0 });
+    assert_eq!(house.in_state(State::Cancelled).await, 5);
+}
+
+#[tokio::test]
+async fn a_batch_that_is_cancelled_while_its_crowd_is_told_stays_cancelled() {
+    let house = House::with(crowd(2500), &["object"], FloodLimits { per_event: 1000, per_rule_hour: 0 }).await;
+    house.post(&change("1")).await;
+    house.intake.fan_on().await.unwrap();
+    let [batch] = house.store.batches(None, false, 10).await.unwrap().try_into().unwrap();
+    house.intake.end_batch(batch.id, BatchState::Cancelled, "admin").await.unwrap();
+    house.until_quiet().await;
+    assert_eq!((house.in_state(State::Cancelled).await, house.in_state(State::Waiting).await), (1000, 1));
+}
+
+#[tokio::test]
+async fn a_large_group_that_is_deleted_tells_everybody_who_was_in_it() {
+    let house = House::with(crowd(2500), &["object"], NO_GUARD).await;
+    house.post(&change("1")).await;
+    house.intake.fan_on().await.unwrap();
+    // The news of the change is on its way when the group ends: both reach everybody.
+    house.changed(vec![Change::of(Became::Gone { key: "all".into() })]).await;
+    house.until_quiet().await;
+    for kind in ["object.changed", "object.deleted"] {
+        let items = house.items(Filter { kind: Some(kind.into()), ..Filter::default() }).await;
+        assert_eq!((items.len(), items.iter().map(|item| &item.to).collect::<HashSet<_>>().len()), (2500, 2500), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn many_objects_that_change_at_once_send_nothing_until_they_are_let_go() {
+    let house = House::with(crowd(2000), &["actor", "object"], FloodLimits { per_event: 0, per_rule_hour: 500 }).await;
+    let changes = (0..2000).map(|n| {
+        let mut entry = user(&format!("u{n}"));
+        entry.head.attributes.insert("title".into(), json!("New"));
+        Change::of(Became::Is(entry))
+    });
+    // In batches, as a source reads them; before the first letter is due the guard has seen enough.
+    for batch in changes.collect::<Vec<_>>().chunks(400) {
+        assert_eq!(house.changed(batch.to_vec()).await.letters, 400);
+    }
+    house.until_quiet().await;
+    assert_eq!((house.in_state(State::Held).await, house.in_state(State::Waiting).await), (2000, 1));
+    let [batch] = house.store.batches(None, false, 10).await.unwrap().try_into().unwrap();
+    assert_eq!(house.intake.end_batch(batch.id, BatchState::Released, "admin").await.unwrap().letters, 2000);
+    assert_eq!(house.in_state(State::Waiting).await, 2001);
+}

@@ -1,0 +1,346 @@
+//! The flood guard's books: how many people each rule has mailed, and the batches it holds. Judged by the one writer, so that two floods at once are one.
+
+use crate::{
+    error::StoreError,
+    flood::{BatchItem, BatchRow, BatchState, GuardTerms},
+    pack::Patterns,
+    sqlite::{
+        fault::Fault,
+        work::{Line, Work, count, pattern_text, whole},
+    },
+    store::{Acceptance, Acted},
+};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::BTreeMap;
+use tidings_core::{Id, flood::Flood, kind::Kind, lane::LaneSet, outbox::State, time::from_millis};
+
+const MINUTE_MS: i64 = 60_000;
+const MINUTES: i64 = 60;
+/// Items that are let go or cancelled in one transaction.
+const STEP: u32 = 2000;
+
+/// The guard's word on an item: it is held in this batch.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    batch: i64,
+    pub(crate) reason: String,
+}
+
+/// The guard's word on a chunk.
+pub(crate) struct Word {
+    /// Where its items are held; `None` if the batch was let go.
+    pub(crate) kept: Option<Kept>,
+    pub(crate) cancelled: bool,
+}
+
+/// Judges an event's items, and counts them: for each whether it is held. Empty if nothing is.
+pub(crate) fn judge(work: &mut Work<'_>, acceptance: &Acceptance) -> Result<Vec<Option<Kept>>, Fault> {
+    let Some(terms) = acceptance.guard.as_ref().filter(|_| !acceptance.items.is_empty()) else { return Ok(Vec::new()) };
+    let mut rules: Vec<Option<&str>> = Vec::with_capacity(acceptance.items.len());
+    let mut counts: BTreeMap<&str, (u64, Id)> = BTreeMap::new();
+    for item in &acceptance.items {
+        let letter = acceptance.letters.iter().find(|letter| letter.id == item.letter);
+        // What nobody may switch off is not held back either: alerts, codes.
+        let letter = letter.filter(|letter| item.held.is_none() && !Kind::find(letter.kind).is_some_and(|kind| kind.mandatory));
+        rules.push(letter.map(|letter| letter.rule.as_str()));
+        if let Some(letter) = letter {
+            counts.entry(&letter.rule).or_insert((0, item.id)).0 += 1;
+        }
+    }
+    let of_event: u64 = counts.values().map(|(people, _)| people).sum();
+    let mut batches: BTreeMap<&str, i64> = BTreeMap::new();
+    let mut opened = None;
+    for (rule, (people, first)) in counts {
+        let number = work.word(rule)?;
+        if let Some(batch) =
+            weigh(work, terms, &Weighed { event: acceptance.id.number(), rule: number, of_event, people, first }, &mut opened)?
+        {
+            batches.insert(rule, batch);
+        }
+    }
+    if batches.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut kept = Vec::with_capacity(rules.len());
+    for rule in rules {
+        let batch = rule.and_then(|rule| batches.get(rule));
+        kept.push(batch.map(|batch| Ok::<_, Fault>(Kept { batch: *batch, reason: reason(work.db, *batch)? })).transpose()?);
+    }
+    Ok(kept)
+}
+
+/// Judges a crowd before its first chunk: the batch it goes into, if it is held. What its event has told others already, and has not left the house, is held with it.
+pub(crate) fn judge_crowd(
+    work: &mut Work<'_>,
+    terms: &GuardTerms,
+    event: i64,
+    rule: i64,
+    people: u64,
+    first: Option<Id>,
+) -> Result<Option<i64>, Fault> {
+    let others: u64 = work.db.prepare_cached("SELECT count(*) FROM item WHERE event = ?1")?.query_row([event], |row| count(row, 0))?;
+    let first = first.unwrap_or(terms.batch);
+    let mut opened = None;
+    let batch = weigh(work, terms, &Weighed { event, rule, of_event: others + people, people, first }, &mut opened)?;
+    if let (Some(batch), Some(_)) = (batch, opened) {
+        let waiting: Vec<(i64, i64)> = work
+            .db
+            .prepare_cached("SELECT id, folded_hash FROM item WHERE event = ?1 AND state = 1")?
+            .query_map([event], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        hold(work, batch, &waiting)?;
+    }
+    Ok(batch)
+}
+
+/// So many people of one rule and event.
+struct Weighed {
+    event: i64,
+    rule: i64,
+    of_event: u64,
+    people: u64,
+    first: Id,
+}
+
+/// The batch that a rule's people go into, if they are too many. `opened` is the one that was opened for the same event.
+fn weigh(work: &mut Work<'_>, terms: &GuardTerms, weighed: &Weighed, opened: &mut Option<i64>) -> Result<Option<i64>, Fault> {
+    let Weighed { event, rule, of_event, people, first } = *weighed;
+    let open: Option<(i64, String)> = work
+        .db
+        .prepare_cached(
+            "SELECT id, flood FROM guard_batch WHERE rule = ?1 AND state = 'held' AND joins_until > ?2 ORDER BY id DESC LIMIT 1",
+        )?
+        .query_row([rule, work.now_ms()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let flood = terms.limits.judge(of_event, people, in_hour(work, rule)?);
+    add_up(work, rule, people, first)?;
+    let batch = match (open, flood) {
+        // One event that was too large is no reason to hold small ones; a rule that tells too much is.
+        (Some((batch, kind)), flood) if kind == Flood::RuleHour.as_str() || flood.is_some() => batch,
+        // All rules of one event that is too much go into one batch.
+        (_, Some(_)) if opened.is_some() => opened.expect("looked at"),
+        (_, Some(flood)) => {
+            let most = if flood == Flood::Event { terms.limits.per_event } else { terms.limits.per_rule_hour };
+            let id = terms.batch.number();
+            work.db
+                .prepare_cached(
+                    "INSERT INTO guard_batch (id, flood, rule, event, most, people, opened_at, joins_until, state, alerted)
+                     VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, 'held', 0)",
+                )?
+                .execute(params![id, flood.as_str(), rule, event, whole(most), work.now_ms(), work.now_ms() + MINUTES * MINUTE_MS])?;
+            *opened = Some(id);
+            if flood == Flood::RuleHour {
+                hold_back(work, id, rule)?;
+            }
+            id
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(batch))
+}
+
+/// How many people a rule has mailed within the hour.
+fn in_hour(work: &Work<'_>, rule: i64) -> Result<u64, Fault> {
+    let since = work.now_ms() / MINUTE_MS - MINUTES;
+    let sql = "SELECT coalesce(sum(people), 0) FROM guard_minute WHERE rule = ?1 AND minute > ?2";
+    Ok(work.db.prepare_cached(sql)?.query_row([rule, since], |row| count(row, 0))?)
+}
+
+fn add_up(work: &Work<'_>, rule: i64, people: u64, first: Id) -> Result<(), Fault> {
+    let minute = work.now_ms() / MINUTE_MS;
+    let fresh = work
+        .db
+        .prepare_cached(
+            "INSERT INTO guard_minute (rule, minute, people, first_item) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (rule, minute) DO UPDATE SET people = people + excluded.people RETURNING people = ?3",
+        )?
+        .query_row(params![rule, minute, whole(people), first.number()], |row| row.get::<_, bool>(0))?;
+    if fresh {
+        work.db.prepare_cached("DELETE FROM guard_minute WHERE rule = ?1 AND minute <= ?2")?.execute([rule, minute - MINUTES])?;
+    }
+    Ok(())
+}
+
+/// Holds what a rule has told within the hour and has not left the house.
+fn hold_back(work: &mut Work<'_>, batch: i64, rule: i64) -> Result<(), Fault> {
+    let first: Option<i64> =
+        work.db.prepare_cached("SELECT min(first_item) FROM guard_minute WHERE rule = ?1")?.query_row([rule], |row| row.get(0))?;
+    let Some(first) = first else { return Ok(()) };
+    let waiting: Vec<(i64, i64)> = work
+        .db
+        .prepare_cached(
+            "SELECT i.id, i.folded_hash FROM item i JOIN letter l ON l.id = i.letter WHERE i.id >= ?1 AND i.state = 1 AND l.rule = ?2",
+        )?
+        .query_map([first, rule], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    hold(work, batch, &waiting)
+}
+
+fn hold(work: &mut Work<'_>, batch: i64, items: &[(i64, i64)]) -> Result<(), Fault> {
+    let kept = Kept { batch, reason: reason(work.db, batch)? };
+    for (item, hash) in items {
+        work.stand(*item, State::Held)?;
+        work.note(&Line { item: *item, at: work.now_ms(), what: "withheld", who: None, detail: Some(&kept.reason) })?;
+        keep(work, &kept, *hash, *item)?;
+    }
+    Ok(())
+}
+
+/// Writes an item into its batch.
+pub(crate) fn keep(work: &Work<'_>, kept: &Kept, hash: i64, item: i64) -> Result<(), Fault> {
+    work.db
+        .prepare_cached("INSERT OR IGNORE INTO guard_item (batch, folded_hash, item) VALUES (?1, ?2, ?3)")?
+        .execute([kept.batch, hash, item])?;
+    work.db.prepare_cached("UPDATE guard_batch SET people = people + 1 WHERE id = ?1")?.execute([kept.batch])?;
+    Ok(())
+}
+
+fn reason(db: &Connection, batch: i64) -> Result<String, Fault> {
+    let sql = "SELECT b.flood, b.most, w.text FROM guard_batch b JOIN word w ON w.number = b.rule WHERE b.id = ?1";
+    let (flood, most, rule): (String, i64, String) =
+        db.prepare_cached(sql)?.query_row([batch], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let id = Id::from_number(batch);
+    Ok(match flood.as_str() {
+        "event" => format!("held by the guard: batch {id}: its event tells more than {most} people"),
+        _ => format!("held by the guard: batch {id}: the rule `{rule}` tells more than {most} people within an hour"),
+    })
+}
+
+/// The guard's word on further items of a batch, whose state may have changed since it was opened.
+pub(crate) fn word_of(work: &Work<'_>, batch: i64) -> Result<Option<Word>, Fault> {
+    let state: Option<String> =
+        work.db.prepare_cached("SELECT state FROM guard_batch WHERE id = ?1")?.query_row([batch], |row| row.get(0)).optional()?;
+    Ok(match state.as_deref() {
+        Some("held") => Some(Word { kept: Some(Kept { batch, reason: reason(work.db, batch)? }), cancelled: false }),
+        Some("cancelled" | "digested") => Some(Word { kept: None, cancelled: true }),
+        _ => None,
+    })
+}
+
+const BATCH: &str = "SELECT b.id, b.flood, w.text, b.event, b.most, b.people, b.opened_at, b.state, b.ended_at, b.ended_by, b.alerted
+    FROM guard_batch b JOIN word w ON w.number = b.rule";
+
+/// Batches, newest first.
+pub(crate) fn batches(db: &Connection, state: Option<BatchState>, unalerted: bool, limit: u16) -> Result<Vec<BatchRow>, Fault> {
+    let rows: Result<Vec<_>, _> = if unalerted {
+        db.prepare_cached(&format!("{BATCH} WHERE b.alerted = 0 ORDER BY b.id LIMIT ?1"))?.query_map([limit], row)?.collect()
+    } else {
+        db.prepare_cached(&format!("{BATCH} WHERE ?2 IS NULL OR b.state = ?2 ORDER BY b.id DESC LIMIT ?1"))?
+            .query_map(params![limit, state.map(BatchState::as_str)], row)?
+            .collect()
+    };
+    Ok(rows?)
+}
+
+/// One batch.
+pub(crate) fn batch(db: &Connection, id: Id) -> Result<Option<BatchRow>, Fault> {
+    Ok(db.prepare_cached(&format!("{BATCH} WHERE b.id = ?1"))?.query_row([id.number()], row).optional()?)
+}
+
+fn row(row: &Row<'_>) -> rusqlite::Result<BatchRow> {
+    let state: String = row.get(7)?;
+    Ok(BatchRow {
+        id: Id::from_number(row.get(0)?),
+        flood: row.get(1)?,
+        rule: row.get(2)?,
+        event: Id::from_number(row.get(3)?),
+        most: count(row, 4)?,
+        people: count(row, 5)?,
+        opened_at: from_millis(row.get(6)?),
+        state: BatchState::ALL.into_iter().find(|one| one.as_str() == state).unwrap_or(BatchState::Cancelled),
+        ended_at: row.get::<_, Option<i64>>(8)?.map(from_millis),
+        ended_by: row.get(9)?,
+        alerted: row.get(10)?,
+    })
+}
+
+/// Notes that the alert is in the outbox.
+pub(crate) fn alerted(work: &Work<'_>, id: Id) -> Result<(), Fault> {
+    work.db.prepare_cached("UPDATE guard_batch SET alerted = 1 WHERE id = ?1")?.execute([id.number()])?;
+    Ok(())
+}
+
+/// Held items of a batch, by recipient.
+pub(crate) fn items(db: &Connection, patterns: &Patterns, id: Id, after: Option<(i64, i64)>, limit: u16) -> Result<Vec<BatchItem>, Fault> {
+    let after = after.unwrap_or((i64::MIN, i64::MIN));
+    let mut found = db.prepare_cached(
+        "SELECT g.folded_hash, g.item, i.recipient, i.event, i.accepted_at, l.sensitive, l.bytes, l.pattern
+         FROM guard_item g JOIN item i ON i.id = g.item JOIN letter l ON l.id = i.letter
+         WHERE g.batch = ?1 AND (g.folded_hash, g.item) > (?2, ?3) AND i.state = 0 ORDER BY g.folded_hash, g.item LIMIT ?4",
+    )?;
+    let mut rows = found.query(params![id.number(), after.0, after.1, limit])?;
+    let mut items = Vec::new();
+    while let Some(row) = rows.next()? {
+        let stored: Option<Vec<u8>> = if row.get(5)? { None } else { row.get(6)? };
+        let bytes = match (stored, row.get::<_, Option<i64>>(7)?) {
+            (Some(stored), Some(pattern)) => Some(patterns.unpack(&stored, pattern, || pattern_text(db, pattern))?),
+            (stored, _) => stored,
+        };
+        let (place, item): (i64, i64) = (row.get(0)?, row.get(1)?);
+        items.push(BatchItem {
+            id: Id::from_number(item),
+            place: (place, item),
+            to: row.get(2)?,
+            event: Id::from_number(row.get(3)?),
+            accepted_at: from_millis(row.get(4)?),
+            bytes,
+        });
+    }
+    Ok(items)
+}
+
+/// What a step of ending a batch came to.
+pub(crate) struct Ended {
+    pub(crate) acted: Acted,
+    pub(crate) more: bool,
+}
+
+/// A step of the verb: the batch's state first, so that whatever comes later goes by it, then its items.
+pub(crate) fn end(work: &mut Work<'_>, id: Id, state: BatchState, by: &str) -> Result<Option<Ended>, Fault> {
+    if state == BatchState::Held {
+        return Err(StoreError::Corrupt(format!("batch {id} is to be ended, and held")).into());
+    }
+    let number = id.number();
+    let ended = work
+        .db
+        .prepare_cached(
+            "UPDATE guard_batch SET state = ?2, ended_at = coalesce(ended_at, ?3), ended_by = coalesce(ended_by, ?4) WHERE id = ?1 AND state IN ('held', ?2) RETURNING rule",
+        )?
+        .query_row(params![number, state.as_str(), work.now_ms(), by], |row| row.get::<_, i64>(0))
+        .optional()?;
+    let Some(rule) = ended else { return Ok(None) };
+    // Somebody has looked at it: the rule's hour begins anew.
+    work.db.prepare_cached("DELETE FROM guard_minute WHERE rule = ?1")?.execute([rule])?;
+    let items: Vec<(i64, i64, i64, i64, i64, i64)> = work
+        .db
+        .prepare_cached(
+            "SELECT g.folded_hash, i.id, i.state, i.event, i.letter, i.flags FROM guard_item g JOIN item i ON i.id = g.item WHERE g.batch = ?1 ORDER BY g.folded_hash, g.item LIMIT ?2",
+        )?
+        .query_map(params![number, STEP], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?)))?
+        .collect::<Result<_, _>>()?;
+    let mut acted = Acted { changed: 0, skipped: 0 };
+    let (target, what) = match state {
+        BatchState::Released => (State::Waiting, "release"),
+        BatchState::Digested => (State::Cancelled, "digest"),
+        _ => (State::Cancelled, "cancel"),
+    };
+    for (hash, item, its_state, event, letter, flags) in &items {
+        if *its_state == State::Held.number() {
+            work.stand(*item, target)?;
+            work.note(&Line { item: *item, at: work.now_ms(), what, who: Some(by), detail: None })?;
+            if target.is_final() {
+                work.erase(*event, *letter, *flags)?;
+            }
+            acted.changed += 1;
+        } else {
+            acted.skipped += 1;
+        }
+        work.db
+            .prepare_cached("DELETE FROM guard_item WHERE batch = ?1 AND folded_hash = ?2 AND item = ?3")?
+            .execute([number, *hash, *item])?;
+    }
+    if target == State::Waiting && acted.changed > 0 {
+        work.arrived = LaneSet::ALL;
+    }
+    Ok(Some(Ended { acted, more: items.len() == STEP as usize }))
+}
