@@ -128,7 +128,7 @@ mode = "redirect"
 redirect_to = "team@example.org"
 redirect_cc = "copies@example.org"
 allowed_domains = ["Example.org", "*.corp.example"]
-guard = { per_event = 0, per_rule_hour = 0 }
+guard = { per_event = 500, per_rule_hour = 5000 }
 [letters]
 templates = "wording"
 [log]

@@ -1,7 +1,10 @@
-//! `/v1/outbox` and `/v1/relays`.
+//! `/v1/outbox`, `/v1/guard` and `/v1/relays`.
 
+mod guard;
 mod outbox;
 mod relays;
+
+pub use guard::{BatchEnder, NotEnded};
 
 use axum::{
     Router,
@@ -18,6 +21,8 @@ pub struct Window {
     pub store: Arc<dyn Store>,
     /// The configured relays, in their order; they may change while the house is open.
     pub relays: watch::Receiver<Vec<String>>,
+    /// Ends batches of the flood guard.
+    pub batches: Arc<dyn BatchEnder>,
 }
 
 /// The routes, guarded by the tokens' scopes: reading needs `outbox:read`, acting `outbox:write`.
@@ -28,6 +33,9 @@ pub fn routes(window: Window, gate: &TokenGate) -> Router {
         .route("/v1/outbox", read(get(outbox::outbox_list)))
         .route("/v1/outbox/{id}", read(get(outbox::outbox_show)))
         .route("/v1/outbox/{id}/{action}", write(post(outbox::outbox_act)))
+        .route("/v1/guard", read(get(guard::guard_list)))
+        .route("/v1/guard/{id}", read(get(guard::guard_show)))
+        .route("/v1/guard/{id}/{action}", write(post(guard::guard_act)))
         .route("/v1/relays", read(get(relays::relay_list)))
         .route("/v1/relays/{name}/{action}", write(post(relays::relay_act)))
         .with_state(Arc::new(window))

@@ -117,6 +117,17 @@ impl Gatherer {
         Ok(Chunk { searched: page.objects.len(), people: page.objects, next })
     }
 
+    /// How many a crowd is.
+    pub(crate) async fn size(&self, crowd: &Crowd, queries: &Queries) -> Result<u64, StoreError> {
+        let (mut size, mut cursor) = (0, Some(Cursor::default()));
+        while let Some(from) = cursor {
+            let chunk = self.chunk(crowd, queries, from).await?;
+            size += chunk.people.len() as u64;
+            cursor = chunk.next;
+        }
+        Ok(size)
+    }
+
     async fn searched(&self, query: &StoredQuery, from: Cursor) -> Result<Chunk, StoreError> {
         let page = self.mirror.objects(query.directory.as_deref(), from.after.map(ObjectId), FEW).await?;
         let searched = page.objects.len();

@@ -217,14 +217,7 @@ impl Intake {
     /// How many a crowd is: as it was counted, or counted now.
     async fn size(&self, crowd: &Crowd, counted: Option<u64>) -> Result<u64, StoreError> {
         let (Some(gatherer), None) = (&self.gatherer, counted) else { return Ok(counted.unwrap_or_default()) };
-        let desk = self.desk();
-        let (mut size, mut cursor) = (0, Some(Cursor::default()));
-        while let Some(from) = cursor {
-            let chunk = gatherer.chunk(crowd, &desk.parts.queries, from).await?;
-            size += chunk.people.len() as u64;
-            cursor = chunk.next;
-        }
-        Ok(size)
+        gatherer.size(crowd, &self.desk().parts.queries).await
     }
 
     /// The event that a fan-out tells of, as it was decided on.

@@ -24,7 +24,7 @@ pub use accept::{Claimed, Intake, Receipt};
 pub use crowd::{Queries, StoredQuery};
 pub use desk::{Desk, DeskParts};
 pub use error::IntakeError;
-pub use explain::Explanation;
+pub use explain::{CrowdTold, Explainer, Explanation};
 pub use fanout::fan_out;
 pub use feed::{Batch, Feed, Swept, Taken, Telling};
 pub use guard::{Ended, GuardError};

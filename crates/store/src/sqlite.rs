@@ -38,7 +38,7 @@ use async_trait::async_trait;
 use reader::Readers;
 use space::Space;
 use std::{path::Path, sync::Arc, time::Duration};
-use tidings_core::{Id, outbox::Settlement};
+use tidings_core::{Id, Timestamp, outbox::Settlement};
 use tokio::sync::watch;
 use writer::{Supplies, Way, Writer};
 
@@ -212,6 +212,16 @@ impl Store for SqliteStore {
     async fn account(&self, relay: &str) -> Result<Option<String>, StoreError> {
         let relay = relay.to_owned();
         self.readers.ask(move |db| relays::account(db, &relay)).await
+    }
+
+    async fn event_named(&self, source: &str, event_id: &str) -> Result<Option<Id>, StoreError> {
+        let (source, event_id) = (source.to_owned(), event_id.to_owned());
+        self.readers.ask(move |db| read::event_named(db, &source, &event_id)).await
+    }
+
+    async fn rule_hour(&self, rule: &str, now: Timestamp) -> Result<(u64, Option<Id>), StoreError> {
+        let rule = rule.to_owned();
+        self.readers.ask(move |db| guard::rule_hour(db, &rule, now.as_millisecond())).await
     }
 
     async fn fan_outs(&self, event: Option<Id>, limit: u16) -> Result<Vec<FanOutRow>, StoreError> {

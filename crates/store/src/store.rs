@@ -434,6 +434,12 @@ pub trait Store: Send + Sync + 'static {
     /// The account that was last kept for a relay.
     async fn account(&self, relay: &str) -> Result<Option<String>, StoreError>;
 
+    /// The event of this source and id, if it was accepted before.
+    async fn event_named(&self, source: &str, event_id: &str) -> Result<Option<Id>, StoreError>;
+
+    /// How many people a rule has mailed within the hour, as the guard counts, and the batch that whatever it tells now goes into.
+    async fn rule_hour(&self, rule: &str, now: Timestamp) -> Result<(u64, Option<Id>), StoreError>;
+
     /// The fan-outs of an event, or else those that are not at their end, oldest first, at most `limit`.
     async fn fan_outs(&self, event: Option<Id>, limit: u16) -> Result<Vec<FanOutRow>, StoreError>;
 

@@ -36,6 +36,9 @@ pub enum Command {
     /// Look at and act on the letters on their way.
     #[command(subcommand)]
     Outbox(OutboxCommand),
+    /// Look at and decide on what the flood guard holds.
+    #[command(subcommand)]
+    Guard(GuardCommand),
     /// Look at and act on the ways out.
     #[command(subcommand)]
     Relay(RelayCommand),
@@ -328,6 +331,52 @@ pub enum RelayCommand {
 pub struct RelayArgs {
     /// The relay's name.
     pub name: String,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArg,
+}
+
+/// Look at and decide on what the flood guard holds.
+#[derive(Debug, Subcommand)]
+pub enum GuardCommand {
+    /// List batches that are held, newest first.
+    List {
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigArg,
+        /// Also those that were decided on.
+        #[arg(long)]
+        all: bool,
+        /// The output.
+        #[command(flatten)]
+        output: JsonArg,
+    },
+    /// Show a batch: what was too much, and where it stands. Its letters are listed by `tidings outbox list --state held`.
+    Show {
+        /// The batch.
+        #[arg(value_name = "BATCH")]
+        id: Id,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigArg,
+        /// The output.
+        #[command(flatten)]
+        output: JsonArg,
+    },
+    /// Let a batch's letters go.
+    Release(BatchArgs),
+    /// Send each person of a batch one letter that lists what would have been said, and cancel the batch's own letters.
+    Digest(BatchArgs),
+    /// Cancel a batch's letters.
+    Cancel(BatchArgs),
+}
+
+/// Which batch.
+#[derive(Debug, Args)]
+pub struct BatchArgs {
+    /// The batch.
+    #[arg(value_name = "BATCH")]
+    pub id: Id,
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArg,

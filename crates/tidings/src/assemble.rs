@@ -15,7 +15,7 @@ use std::{
 };
 use tidings_alerts::{Door, Herald, HeraldOptions, HeraldPlan, Webhook};
 use tidings_config::{self as sections, LoadOptions, Settings};
-use tidings_core::Clock;
+use tidings_core::{Clock, filter::Filter};
 use tidings_delivery::{
     Postman, PostmanOptions, Route, Secret,
     courier::TroubleKind,
@@ -27,10 +27,11 @@ use tidings_delivery::{
         preset::Preset,
     },
 };
-use tidings_intake::{Desk, DeskParts, Intake, RelayImprint};
+use tidings_intake::{Desk, DeskParts, Intake, Queries, RelayImprint, StoredQuery};
 use tidings_render::{Logo, Organisation, Stationery, StationeryOptions};
 use tidings_store::{Database, OpenOptions, SealKey, ServeLock, Store};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 /// The name under which `tidings serve` leases items. One process at a time bears it: see [`lock`].
 const SERVE_NODE: &str = "serve";
@@ -162,9 +163,20 @@ pub fn desk(settings: Settings) -> Result<Desk> {
         stationery,
         relays: settings.relays.iter().map(|relay| imprint(relay, &settings.organisation.name)).collect(),
         guard: settings.safety.guard(),
+        queries: queries(&settings.queries)?,
+        flood: settings.safety.flood,
         rules: Arc::new(settings.rules),
         clock: Arc::new(SystemClock),
     }))
+}
+
+/// The stored queries, compiled.
+fn queries(written: &[sections::Query]) -> Result<Queries> {
+    let compiled = |query: &sections::Query| {
+        let filter = Filter::parse(&query.filter).map_err(|error| Misuse(format!("the query `{}`: {error}", query.name)))?;
+        Ok((query.name.clone(), StoredQuery { filter, directory: query.directory.clone() }))
+    };
+    written.iter().map(compiled).collect()
 }
 
 /// The assembled house.
@@ -207,7 +219,7 @@ impl House {
         let relays = settings.relays.iter().map(plan).collect();
         let (server, database, log) = (settings.server.clone(), settings.database.clone(), settings.log);
         let (safety, alerts) = (settings.safety.clone(), settings.alerts.clone());
-        let intake = Intake::open(store.clone(), desk(settings)?).await?;
+        let intake = Intake::open(store.clone(), desk(settings)?).await?.with_mirror(store.clone());
         Ok(Self { server, safety, store, intake: Arc::new(intake), relays, database, log, alerts, news: Newswire::default() })
     }
 
@@ -236,6 +248,11 @@ impl House {
             door: Arc::new(IntakeDoor(Arc::clone(&self.intake))),
             clock: Arc::new(SystemClock),
         }))
+    }
+
+    /// Tells crowds in chunks, and of what the flood guard holds, until the handle's task is ended.
+    pub fn crowds(&self) -> JoinHandle<()> {
+        tokio::spawn(tidings_intake::fan_out(Arc::clone(&self.intake)))
     }
 
     /// Sends the postman on his way.

@@ -4,6 +4,7 @@ pub mod check;
 pub mod event_file;
 pub mod event_post;
 pub mod explain;
+pub mod guard;
 pub mod outbox;
 pub mod preview;
 pub mod relay;

@@ -1,5 +1,6 @@
 //! The HTTP surface of the server, put together from the rooms' routes.
 
+pub mod batches;
 pub mod keeper;
 pub mod metrics;
 pub mod readiness;
@@ -25,7 +26,8 @@ pub fn router(
 ) -> anyhow::Result<Router> {
     let keeper = Arc::new(keeper::StoreKeeper(Arc::clone(&house.store)));
     let gate = TokenGate::new(keeper, || SystemTime::from(clock::SystemClock.now()), GateLimits::default());
-    let window = Window { store: Arc::clone(&house.store), relays };
+    let batches = Arc::new(batches::IntakeEnder(Arc::clone(&house.intake)));
+    let window = Window { store: Arc::clone(&house.store), relays, batches };
     let routes = Router::new()
         .merge(tidings_sources::api::routes(
             Arc::clone(&house.intake),

@@ -41,6 +41,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Explain(args) => commands::explain::run(&args),
         Command::Preview(args) => commands::preview::run(&args),
         Command::Outbox(command) => commands::outbox::run(command),
+        Command::Guard(command) => commands::guard::run(command),
         Command::Relay(command) => commands::relay::run(command),
         Command::Token(command) => commands::token::run(command),
         Command::Completion { shell } => commands::texts::completion(shell),

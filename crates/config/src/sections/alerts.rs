@@ -17,7 +17,7 @@ use tidings_core::{
 const RULE: &str = "built-in:alerts";
 
 pub(crate) static ALERTS: Section = Section {
-    meaning: "Who is told when a relay is held, works again or needs attention. Nobody if the section is absent; the log and `tidings relay list` say it all the same.",
+    meaning: "Who is told when a relay is held, works again or needs attention, and when the flood guard holds letters. Nobody if the section is absent; the log and `tidings relay list` say it all the same.",
     keys: &[
         key(
             "to",
@@ -141,8 +141,8 @@ fn secret_fault(secret: &str) -> Option<String> {
 /// The rule that the addresses of `to` stand for.
 pub(crate) fn rule(alerts: &Alerts) -> Option<Rule> {
     let to: Vec<Audience> = alerts.to.iter().filter_map(|address| Audience::parse(address.as_str()).ok()).collect();
-    let on = TypePattern::parse("relay.*").expect("there are kinds about relays");
-    (!to.is_empty()).then(|| Rule { origin: Origin::BuiltIn, ..Rule::simple(RULE, vec![on], to) })
+    let on = ["relay.*", "guard.held"].map(|text| TypePattern::parse(text).expect("there are such kinds")).to_vec();
+    (!to.is_empty()).then(|| Rule { origin: Origin::BuiltIn, ..Rule::simple(RULE, on, to) })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::{
 use std::path::PathBuf;
 use tidings_core::{
     Address,
+    flood::FloodLimits,
     guard::{EnvironmentGuard, Mode},
 };
 
@@ -34,20 +35,10 @@ pub(crate) static SAFETY: Section = Section {
 };
 
 static GUARD: Section = Section {
-    meaning: "The flood guard is not in this version: only 0, which is off, is accepted.",
+    meaning: "The flood guard: what would tell more people than this is held as one batch with one letter to those of `[alerts]`, until `tidings guard` lets it go, thins it to one letter a person, or cancels it. Kinds that nobody may switch off are not held.",
     keys: &[
-        preset(
-            "per_event",
-            Shape::Number(0, i64::MAX),
-            "0",
-            "The most people that one event may mail; 0 = no limit, the only value in this version.",
-        ),
-        preset(
-            "per_rule_hour",
-            Shape::Number(0, i64::MAX),
-            "0",
-            "The most people that one rule may mail in an hour; 0 = no limit, the only value in this version.",
-        ),
+        preset("per_event", Shape::Number(0, i64::MAX), "0", "The most people that one event may mail; 0 = no limit."),
+        preset("per_rule_hour", Shape::Number(0, i64::MAX), "0", "The most people that one rule may mail within an hour; 0 = no limit."),
     ],
 };
 
@@ -64,6 +55,8 @@ pub struct Safety {
     pub file: Option<PathBuf>,
     /// The only domains that mail may go to; all if empty.
     pub allowed_domains: Vec<String>,
+    /// How many people may be mailed before somebody is asked. Default: no limit.
+    pub flood: FloodLimits,
 }
 
 impl Safety {
@@ -103,17 +96,15 @@ pub(crate) fn build(loading: &Loading<'_>, table: &Table<'_>) -> Option<Safety> 
         loading.problem(table.place("file"), table.key("file"), fault);
     }
     let guard = table.table("guard");
-    for name in ["per_event", "per_rule_hour"] {
-        if guard.number::<i64>(name).is_some_and(|n| n > 0) {
-            loading.problem(guard.place(name), guard.key(name), "the flood guard is not in this version; leave it out or write 0");
-        }
-    }
+    let most = |name: &str| guard.number::<i64>(name).map_or(0, |most| most.max(0).cast_unsigned());
+    let flood = FloodLimits { per_event: most("per_event"), per_rule_hour: most("per_rule_hour") };
     Some(Safety {
         mode,
         redirect_to: table.address("redirect_to"),
         redirect_cc: table.address("redirect_cc"),
         file,
         allowed_domains: domains(loading, table),
+        flood,
     })
 }
 

@@ -8,7 +8,7 @@ use std::{
     },
     time::Duration,
 };
-use tidings_core::{Id, outbox::Settlement};
+use tidings_core::{Id, Timestamp, outbox::Settlement};
 use tidings_store::{
     Acceptance, Accepted, Acted, Action, Arrivals, BatchItem, BatchRow, BatchState, Claim, Depth, EventRecord, FanOutRow, FanOutStep,
     Filter, ItemDetail, ItemRow, Lease, Page, RelayReport, RelayStanding, Settled, Store, StoreError, TokenRecord,
@@ -91,6 +91,14 @@ impl Store for Faulty {
 
     async fn account(&self, relay: &str) -> Result<Option<String>, StoreError> {
         self.real.account(relay).await
+    }
+
+    async fn event_named(&self, source: &str, event_id: &str) -> Result<Option<Id>, StoreError> {
+        self.real.event_named(source, event_id).await
+    }
+
+    async fn rule_hour(&self, rule: &str, now: Timestamp) -> Result<(u64, Option<Id>), StoreError> {
+        self.real.rule_hour(rule, now).await
     }
 
     async fn fan_outs(&self, event: Option<Id>, limit: u16) -> Result<Vec<FanOutRow>, StoreError> {

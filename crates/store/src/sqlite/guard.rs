@@ -105,14 +105,8 @@ struct Weighed {
 /// The batch that a rule's people go into, if they are too many. `opened` is the one that was opened for the same event.
 fn weigh(work: &mut Work<'_>, terms: &GuardTerms, weighed: &Weighed, opened: &mut Option<i64>) -> Result<Option<i64>, Fault> {
     let Weighed { event, rule, of_event, people, first } = *weighed;
-    let open: Option<(i64, String)> = work
-        .db
-        .prepare_cached(
-            "SELECT id, flood FROM guard_batch WHERE rule = ?1 AND state = 'held' AND joins_until > ?2 ORDER BY id DESC LIMIT 1",
-        )?
-        .query_row([rule, work.now_ms()], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let flood = terms.limits.judge(of_event, people, in_hour(work, rule)?);
+    let open = open_batch(work.db, rule, work.now_ms())?;
+    let flood = terms.limits.judge(of_event, people, in_hour(work.db, rule, work.now_ms())?);
     add_up(work, rule, people, first)?;
     let batch = match (open, flood) {
         // One event that was too large is no reason to hold small ones; a rule that tells too much is.
@@ -140,10 +134,24 @@ fn weigh(work: &mut Work<'_>, terms: &GuardTerms, weighed: &Weighed, opened: &mu
 }
 
 /// How many people a rule has mailed within the hour.
-fn in_hour(work: &Work<'_>, rule: i64) -> Result<u64, Fault> {
-    let since = work.now_ms() / MINUTE_MS - MINUTES;
+fn in_hour(db: &Connection, rule: i64, now_ms: i64) -> Result<u64, Fault> {
+    let since = now_ms / MINUTE_MS - MINUTES;
     let sql = "SELECT coalesce(sum(people), 0) FROM guard_minute WHERE rule = ?1 AND minute > ?2";
-    Ok(work.db.prepare_cached(sql)?.query_row([rule, since], |row| count(row, 0))?)
+    Ok(db.prepare_cached(sql)?.query_row([rule, since], |row| count(row, 0))?)
+}
+
+/// The batch that a rule's people go into for now, and what opened it.
+fn open_batch(db: &Connection, rule: i64, now_ms: i64) -> Result<Option<(i64, String)>, Fault> {
+    let sql = "SELECT id, flood FROM guard_batch WHERE rule = ?1 AND state = 'held' AND joins_until > ?2 ORDER BY id DESC LIMIT 1";
+    Ok(db.prepare_cached(sql)?.query_row([rule, now_ms], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
+/// What the guard knows of a rule: how many people within the hour, and the batch that everything it tells goes into.
+pub(crate) fn rule_hour(db: &Connection, rule: &str, now_ms: i64) -> Result<(u64, Option<Id>), Fault> {
+    let number = db.prepare_cached("SELECT number FROM word WHERE text = ?1")?.query_row([rule], |row| row.get::<_, i64>(0)).optional()?;
+    let Some(number) = number else { return Ok((0, None)) };
+    let batch = open_batch(db, number, now_ms)?.filter(|(_, flood)| flood == Flood::RuleHour.as_str());
+    Ok((in_hour(db, number, now_ms)?, batch.map(|(id, _)| Id::from_number(id))))
 }
 
 fn add_up(work: &Work<'_>, rule: i64, people: u64, first: Id) -> Result<(), Fault> {

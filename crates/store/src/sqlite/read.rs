@@ -177,3 +177,9 @@ pub(crate) fn names(db: &Connection) -> Result<(Option<Id>, String), Fault> {
     let installation = String::from_utf8(installation).map_err(|_| StoreError::Corrupt("meta.value: installation".to_owned()))?;
     Ok((highest.map(Id::from_number), installation))
 }
+
+/// The event of a source and id.
+pub(crate) fn event_named(db: &Connection, source: &str, event_id: &str) -> Result<Option<Id>, Fault> {
+    let sql = "SELECT e.id FROM event e WHERE e.event_id = ?1 AND e.source = (SELECT number FROM word WHERE text = ?2)";
+    Ok(db.prepare_cached(sql)?.query_row([event_id, source], |row| row.get(0)).optional()?.map(Id::from_number))
+}

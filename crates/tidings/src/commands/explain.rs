@@ -1,20 +1,27 @@
 //! `tidings explain`: who would be told what and why. Nothing is written or sent.
 
-use super::event_file;
+use super::{block_on, event_file};
 use crate::{args::ExplainArgs, assemble, exit::Misuse, output};
 use anyhow::Result;
 use std::{fmt::Write, process::ExitCode};
 use tidings_core::trace::{PersonVerdict, RuleVerdict};
-use tidings_intake::{Explanation, IntakeError};
+use tidings_intake::{Explainer, Explanation, IntakeError};
 
 /// Runs the command.
 pub fn run(args: &ExplainArgs) -> Result<ExitCode> {
     let events = event_file::read(&args.file)?;
-    let desk = assemble::desk(assemble::settings(&args.config.config)?)?;
-    let mut explanations = Vec::with_capacity(events.len());
-    for (index, event) in events.into_iter().enumerate() {
-        explanations.push(desk.explain(event, &format!("/{index}")).map_err(refused)?);
-    }
+    let settings = assemble::settings(&args.config.config)?;
+    let explanations = block_on(async move {
+        // What the directories know, and what was told before, if the house was ever open.
+        let there = tidings_store::database_path(&settings.database.url, &settings.server.data_dir)?.exists();
+        let database = if there { Some(assemble::store(&settings).await?) } else { None };
+        let explainer = Explainer::new(assemble::desk(settings)?, database);
+        let mut explanations = Vec::with_capacity(events.len());
+        for (index, event) in events.into_iter().enumerate() {
+            explanations.push(explainer.explain(event, &format!("/{index}")).await.map_err(refused)?);
+        }
+        Ok(explanations)
+    })?;
     if args.output.json {
         output::json(&explanations)?;
     } else {
@@ -37,6 +44,12 @@ fn refused(error: IntakeError) -> anyhow::Error {
 
 fn readable(explanation: &Explanation) -> String {
     let mut text = format!("{} {} from {}\n", explanation.kind, explanation.event, explanation.source);
+    if let Some(id) = explanation.known_as {
+        let _ = writeln!(
+            text,
+            "  nothing comes of it: the event was accepted before, as {id}; what follows is what it would lead to under another id"
+        );
+    }
     for rule in &explanation.trace.rules {
         let verdict = match rule.verdict {
             RuleVerdict::Matched => "applies".to_owned(),
@@ -68,7 +81,15 @@ fn readable(explanation: &Explanation) -> String {
             let _ = writeln!(text, "    {} {}: {who} {verdict}{why}", person.role, person.audience);
         }
     }
-    if explanation.trace.letters.is_empty() {
+    for crowd in &explanation.crowds {
+        let held = crowd.held.as_ref().map(|held| format!("\n    {held}")).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "  letters {} to {} people of {} by the rule {}, in chunks{held}",
+            crowd.kind, crowd.people, crowd.audience, crowd.rule
+        );
+    }
+    if explanation.trace.letters.is_empty() && explanation.crowds.is_empty() {
         text.push_str("  nobody is told\n");
     }
     for letter in &explanation.trace.letters {

@@ -35,6 +35,7 @@ pub fn run(config: &crate::args::ConfigArg) -> Result<ExitCode> {
         let router = http::router(&house, reloader.relays(), Arc::clone(&readiness), exposition)?;
         let herald = house.herald()?;
         let mut postman = house.postman()?;
+        let crowds = house.crowds();
 
         let (address, encrypted) = (listener.bound_addr(), listener.is_tls());
         let (close, closed) = tokio::sync::watch::channel(false);
@@ -56,6 +57,8 @@ pub fn run(config: &crate::args::ConfigArg) -> Result<ExitCode> {
         readiness.leave();
         let _ = close.send(true);
         let farewell = serving.await.context("closing the HTTP surface")?;
+        // Whatever chunk is being told is written or not at all.
+        crowds.abort();
         postman.stop(FAREWELL).await;
         drop(herald);
         upkeep.abort();
