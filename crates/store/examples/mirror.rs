@@ -98,7 +98,7 @@ impl Bench {
     fn entry(&self, place: u64) -> Entry {
         let every = (self.users + self.groups) / self.groups.max(1);
         let group = place / every;
-        if place % every == 0 && group < self.groups {
+        if place.is_multiple_of(every) && group < self.groups {
             self.group(group)
         } else {
             user((place - (group + 1).min(self.groups)) % self.users)

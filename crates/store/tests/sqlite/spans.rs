@@ -3,7 +3,7 @@
 use crate::house::{House, clock, options};
 use std::sync::Arc;
 use tidings_core::{Id, outbox::State};
-use tidings_store::{Acted, Action, Filter, SqliteStore, Store, Tuning};
+use tidings_store::{Acted, Action, Database, Filter, SqliteStore, Tuning};
 
 const ADA: &str = "ada@example.org";
 
@@ -11,7 +11,7 @@ fn to(address: &str) -> Filter {
     Filter { to: Some(address.to_owned()), ..Filter::default() }
 }
 
-async fn paged(store: &Arc<dyn Store>, filter: &Filter, limit: u16) -> Vec<Id> {
+async fn paged(store: &Arc<dyn Database>, filter: &Filter, limit: u16) -> Vec<Id> {
     let (mut seen, mut before) = (Vec::new(), None);
     loop {
         let page = store.items(filter.clone(), before, limit).await.unwrap();

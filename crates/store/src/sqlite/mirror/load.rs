@@ -206,7 +206,7 @@ mod tests {
     fn a_load_is_cut_by_entries_and_by_links() {
         let lengths = |links: &[usize]| steps(entries(links)).iter().map(Vec::len).collect::<Vec<_>>();
         assert!(lengths(&[]).is_empty());
-        assert_eq!(lengths(&[1; 10_001]), [10_000, 1]);
+        assert_eq!(lengths(&vec![1; 10_001]), [10_000, 1]);
         assert_eq!(lengths(&[1, 100_001, 1, 60_000, 60_000]), [1, 1, 2, 1]);
     }
 
