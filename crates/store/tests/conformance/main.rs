@@ -89,6 +89,7 @@ macro_rules! conformance {
             mirroring::a_departure_in_one_batch_is_told_once,
             mirroring::what_is_made_anew_is_another_object,
             mirroring::what_has_moved_is_not_overwritten,
+            mirroring::of_many_who_change_one_object_at_once_one_does,
             mirroring::mirror_bookmark_and_events_are_written_as_one,
             mirroring::managers_are_walked_up_and_a_circle_ends,
             mirroring::members_are_found_below_nested_groups_each_once,

@@ -1,6 +1,7 @@
 //! The mirror: what becomes of each change, verb by verb.
 
 use crate::house::{House, hours};
+use futures_util::future::join_all;
 use serde_json::json;
 use tidings_core::{
     directory::{Became, Change, Entry, Head, Link, LinkRole},
@@ -339,6 +340,37 @@ pub(crate) async fn what_has_moved_is_not_overwritten(house: &House) {
     take(house, vec![is(user("eve")), gone("ada")]).await;
     for difference in stale {
         assert!(matches!(house.store.record(record(vec![difference])).await, Err(StoreError::Moved(_))));
+    }
+}
+
+pub(crate) async fn of_many_who_change_one_object_at_once_one_does(house: &House) {
+    take(house, vec![is(user("ada"))]).await;
+    for round in 0..5 {
+        let mut compared = Vec::new();
+        for n in 0..16 {
+            let mut ada = user("ada");
+            ada.head.name = Some(format!("Ada {round}.{n}"));
+            let bookmark = Some(format!("{round}.{n}").into_bytes());
+            let differences = house.store.compare(DIRECTORY, vec![is(ada), is(user(&format!("of-{round}-{n}")))]).await.unwrap();
+            compared.push((n, Record { bookmark, ..record(differences) }));
+        }
+        let tasks = compared.into_iter().map(|(n, record)| {
+            let store = house.store.clone();
+            tokio::spawn(async move { (n, store.record(record).await) })
+        });
+        let mut won = Vec::new();
+        for done in join_all(tasks).await {
+            match done.unwrap() {
+                (n, Ok(_)) => won.push(n),
+                (_, Err(StoreError::Moved(key))) => assert_eq!(key, "ada"),
+                (_, Err(other)) => panic!("{other}"),
+            }
+        }
+        assert_eq!(won.len(), 1);
+        let (ada, standing) = (find(house, "ada").await, house.store.directory(DIRECTORY).await.unwrap());
+        assert_eq!((ada.head.name, ada.version), (Some(format!("Ada {round}.{}", won[0])), round + 2));
+        assert_eq!(standing.bookmark, Some(format!("{round}.{}", won[0]).into_bytes()));
+        assert_eq!(standing.objects, 2 + u64::try_from(round).unwrap(), "of the others nothing is written");
     }
 }
 

@@ -9,8 +9,13 @@ use std::{
     },
 };
 use tempfile::TempDir;
-use tidings_core::{IdMint, outbox::State};
-use tidings_store::{Database, Filter, Settled, Store, StoreError, Tuning, open};
+use tidings_core::{
+    IdMint,
+    directory::{Became, Change, Entry, Head},
+    outbox::State,
+    subject::ObjectType,
+};
+use tidings_store::{Database, Filter, Mirror, Record, Settled, Store, StoreError, Tuning, open};
 
 const NEEDED: u64 = 1000;
 
@@ -31,6 +36,22 @@ async fn intake_stops_on_a_nearly_full_disk_and_settling_goes_on() {
     let lease = house.claim(1).await.remove(0);
     assert_eq!(house.settle(outcome(&lease, State::Sent, house.now())).await, Settled::Done);
     assert_eq!(house.state(id).await, State::Sent);
+}
+
+#[tokio::test]
+async fn a_directory_is_not_fed_on_a_nearly_full_disk() {
+    let tuning = Tuning { free_space: Some(Arc::new(|_| Ok(NEEDED - 1))), ..Tuning::default() };
+    let (_house, store) = House::on_disk(tuning, NEEDED).await;
+    let entry = Entry { head: Head::new(ObjectType::User, "ada"), links: Vec::new(), document: None };
+    let differences = store.compare("corp", vec![Change::of(Became::Is(entry.clone()))]).await.unwrap();
+    let (directory, bookmark) = ("corp".to_owned(), Some(b"cookie".to_vec()));
+    let record = Record { directory, differences, seen: Vec::new(), generation: None, bookmark: bookmark.clone(), acceptances: Vec::new() };
+    assert!(matches!(store.record(record).await, Err(StoreError::Full { .. })));
+    assert!(matches!(store.load("corp", vec![entry], 0, bookmark).await, Err(StoreError::Full { .. })));
+    let standing = store.directory("corp").await.unwrap();
+    assert_eq!((standing.objects, standing.bookmark), (0, None));
+    // That a source fails can still be noted.
+    assert!(store.report_source("corp", Some("no route to host".to_owned()), None).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -93,7 +93,9 @@ async fn a_database_without_spans_is_brought_up_to_date() {
     // As the schema before had it.
     let db = rusqlite::Connection::open(folder.path().join("tidings.db")).unwrap();
     db.execute_batch(
-        "DROP INDEX item_recipient; ALTER TABLE item DROP COLUMN span; CREATE INDEX item_recipient ON item (folded_hash); PRAGMA user_version = 3;",
+        "DROP INDEX item_recipient; ALTER TABLE item DROP COLUMN span; CREATE INDEX item_recipient ON item (folded_hash);
+         DROP TABLE directory; DROP TABLE object_number; DROP TABLE object; DROP TABLE object_document; DROP TABLE sighting; DROP TABLE placeholder;
+         DROP TABLE link; PRAGMA user_version = 3;",
     )
     .unwrap();
     drop(db);
