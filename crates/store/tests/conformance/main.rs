@@ -87,6 +87,7 @@ macro_rules! conformance {
             mirroring::two_who_swap_their_names_keep_their_links,
             mirroring::who_is_gone_leaves_all_that_linked_to_it,
             mirroring::a_departure_in_one_batch_is_told_once,
+            mirroring::differences_of_several_comparisons_are_written_in_order,
             mirroring::what_is_made_anew_is_another_object,
             mirroring::what_has_moved_is_not_overwritten,
             mirroring::of_many_who_change_one_object_at_once_one_does,

@@ -250,6 +250,15 @@ pub(crate) async fn a_renamed_object_keeps_its_links(house: &House) {
     // Who is still said to have the old name as a member has nobody.
     let difference = take_one(house, is(group("staff", &["ada"]))).await;
     assert_eq!((others(&difference.added), others(&difference.removed)), (vec!["[cn=ada]".to_owned()], vec!["ada".to_owned()]));
+    // Also if both are told at once.
+    let mut again = user("ada");
+    again.head.reference = Some("cn=Ada Lovelace".to_owned());
+    let differences = take(house, vec![is(again), is(group("club", &["ada king"]))]).await;
+    assert_eq!(
+        (others(&differences[1].added), others(&differences[1].removed)),
+        (vec!["[cn=ada king]".to_owned()], vec!["ada".to_owned()])
+    );
+    assert_eq!(members(house, "club").await, ["[cn=ada king]"]);
 }
 
 pub(crate) async fn two_who_swap_their_names_keep_their_links(house: &House) {
@@ -303,6 +312,18 @@ pub(crate) async fn a_departure_in_one_batch_is_told_once(house: &House) {
     let differences = take(house, vec![gone("eve"), adjusted("staff", &[], &["cn=eve"])]).await;
     assert!(differences[1].is_empty(), "{differences:?}");
     assert_eq!(members(house, "staff").await, ["[cn=ada]"]);
+}
+
+pub(crate) async fn differences_of_several_comparisons_are_written_in_order(house: &House) {
+    take(house, vec![is(user("ada")), is(group("staff", &["eve"]))]).await;
+    let mut differences = house.store.compare(DIRECTORY, vec![gone("ada")]).await.unwrap();
+    differences.extend(house.store.compare(DIRECTORY, vec![is(group("club", &["ada"]))]).await.unwrap());
+    differences.extend(house.store.compare(DIRECTORY, vec![is(user("eve"))]).await.unwrap());
+    differences.extend(house.store.compare(DIRECTORY, vec![is(group("staff", &[]))]).await.unwrap());
+    assert_eq!((others(&differences[1].added), others(&differences[3].removed)), (vec!["ada".to_owned()], vec!["[cn=eve]".to_owned()]));
+    house.store.record(record(differences)).await.unwrap();
+    assert_eq!(members(house, "club").await, ["[cn=ada]"], "who has gone in between leaves the name");
+    assert!(members(house, "staff").await.is_empty(), "who has come in between goes by the name");
 }
 
 pub(crate) async fn what_is_made_anew_is_another_object(house: &House) {

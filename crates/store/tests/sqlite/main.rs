@@ -11,6 +11,7 @@ mod crash;
 mod disk;
 mod file;
 mod group;
+mod mirror;
 mod second;
 mod secrets;
 mod spans;
