@@ -42,6 +42,9 @@ pub enum Command {
     /// Look at and act on the ways out.
     #[command(subcommand)]
     Relay(RelayCommand),
+    /// Look at the rules.
+    #[command(subcommand)]
+    Rules(RulesCommand),
     /// Work with the bearer tokens of the HTTP API.
     #[command(subcommand)]
     Token(TokenCommand),
@@ -380,6 +383,20 @@ pub struct BatchArgs {
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArg,
+}
+
+/// Look at the rules.
+#[derive(Debug, Subcommand)]
+pub enum RulesCommand {
+    /// List the rules in force, in order: the built-in ones, those that the directories' switches stand for, and the configured ones.
+    List {
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigArg,
+        /// The output.
+        #[command(flatten)]
+        output: JsonArg,
+    },
 }
 
 /// Work with the bearer tokens of the HTTP API.

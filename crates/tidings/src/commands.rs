@@ -9,6 +9,7 @@ pub mod outbox;
 pub mod preview;
 pub mod relay;
 pub mod reload;
+pub mod rules;
 pub mod send_test;
 pub mod serve;
 pub mod texts;

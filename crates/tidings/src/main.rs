@@ -43,6 +43,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Outbox(command) => commands::outbox::run(command),
         Command::Guard(command) => commands::guard::run(command),
         Command::Relay(command) => commands::relay::run(command),
+        Command::Rules(command) => commands::rules::run(command),
         Command::Token(command) => commands::token::run(command),
         Command::Completion { shell } => commands::texts::completion(shell),
         Command::Man { folder } => commands::texts::man(&folder),

@@ -116,11 +116,10 @@ pub(crate) static DIRECTORY: Section = Section {
             "skip",
             "csv: whether a row that cannot be read is left out, or has the whole file refused. Either way each is named with its line and the reason.",
         ),
-        preset(
+        key(
             "most_vanishing",
             Shape::Percent,
-            "20%",
-            "csv: a full file in which more than this part of all objects would vanish is refused.",
+            "csv, ldap: the part of all objects that may vanish at once. A full file without more than that is refused; a comparison with a server that finds more than that missing takes nothing for gone, and the source counts as failing. `20%` if absent, for ldap any part.",
         ),
     ],
 };
@@ -153,7 +152,7 @@ const OF_SOME_SOURCES: [(&str, &[&str]); 27] = [
     ("list_separator", &["csv"]),
     ("columns", &["csv"]),
     ("bad_rows", &["csv"]),
-    ("most_vanishing", &["csv"]),
+    ("most_vanishing", &["ldap", "csv"]),
 ];
 
 /// An identity store, checked.

@@ -10,7 +10,7 @@ use tidings_testkit::judge::judge;
 use crate::house::{House, Mail, events, run};
 
 /// The kinds of this version; `tidings preview` names them when it is given another word.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 18] = [
     "test",
     "object.created",
     "object.changed",
@@ -19,6 +19,8 @@ const KINDS: [&str; 16] = [
     "membership.joined",
     "membership.left",
     "membership.ending",
+    "management.added",
+    "management.removed",
     "password.reset",
     "password.reset_link",
     "password.expiring",

@@ -28,6 +28,9 @@ const TARGETS: [&str; 16] = [
     "actor",
 ];
 
+/// The part of all objects, in percent, that may vanish with a full file unless it is written otherwise.
+const MOST_VANISHING: u8 = 20;
+
 /// Files to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CsvSource {
@@ -109,7 +112,7 @@ pub(super) fn build(loading: &Loading<'_>, table: &Table<'_>) -> Option<CsvSourc
         list_separator: list_separator?,
         columns: mapping(loading, table, "columns", &TARGETS),
         bad_rows: if table.text("bad_rows") == Some("refuse") { BadRows::Refuse } else { BadRows::Skip },
-        most_vanishing_percent: table.text("most_vanishing").and_then(|text| units::percent(text).ok())?,
+        most_vanishing_percent: table.text("most_vanishing").map_or(Some(MOST_VANISHING), |text| units::percent(text).ok())?,
         poll_every: table.duration("poll_every")?,
     })
 }

@@ -6,6 +6,7 @@ use crate::{
     read::Table,
     secret::{self, Secret},
     sections::smtp::ClientIdentity,
+    units,
 };
 use std::time::Duration;
 
@@ -51,6 +52,8 @@ pub struct LdapSource {
     pub poll_every: Duration,
     /// Which attribute holds what, in place of the preset's: target and attribute.
     pub attributes: Vec<(String, String)>,
+    /// The part of all objects, in percent, that may be missing in a comparison. Default: any.
+    pub most_vanishing_percent: Option<u8>,
     /// How long a server may take to answer. Default: 30 s.
     pub timeout: Duration,
     /// How long the source must fail before that is told. Default: 1 min.
@@ -192,6 +195,7 @@ pub(super) fn build(loading: &Loading<'_>, table: &Table<'_>) -> Option<LdapSour
         way,
         poll_every: table.duration("poll_every")?,
         attributes: mapping(loading, table, "attributes", &TARGETS),
+        most_vanishing_percent: table.text("most_vanishing").and_then(|text| units::percent(text).ok()),
         timeout: table.duration("timeout")?,
         failing_after: table.duration("failing_after")?,
     })

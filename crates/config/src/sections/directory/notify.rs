@@ -136,15 +136,7 @@ pub(super) fn build(loading: &Loading<'_>, table: &Table<'_>) -> Notify {
 }
 
 /// Every change that a directory's source may find.
-const CHANGES: [&str; 7] = [
-    "object.created",
-    "object.changed",
-    "object.deleted",
-    "membership.joined",
-    "membership.left",
-    "management.added",
-    "management.removed",
-];
+const CHANGES: [&str; 5] = ["object.*", "membership.joined", "membership.left", "management.added", "management.removed"];
 /// Those that modify an object which is there before and after.
 const MODIFICATIONS: [&str; 5] = ["object.changed", "membership.joined", "membership.left", "management.added", "management.removed"];
 const MEMBERSHIPS: [&str; 2] = ["membership.joined", "membership.left"];
