@@ -103,9 +103,10 @@ impl CsvWatch {
         let silent: Progress = Arc::new(|_, _| {});
         let report = load(&self.feed, &self.plan, &path, mode, &silent).await?;
         let directory = &self.plan.directory;
-        match &report.refused {
-            None => tracing::info!(directory = %directory, file = %name, "{}", report.summary()),
-            Some(_) => tracing::error!(directory = %directory, file = %name, "{}", report.summary()),
+        if report.refused.is_some() {
+            tracing::error!(directory = %directory, file = %name, "{}", report.summary());
+        } else {
+            tracing::info!(directory = %directory, file = %name, "{}", report.summary());
         }
         if let Err(source) = put_away(&self.folder, name, &report) {
             // Read once is enough, even if it stays where it is.
@@ -121,8 +122,8 @@ fn put_away(folder: &Path, name: &str, report: &Report) -> io::Result<()> {
     let to = folder.join(if report.refused.is_some() { "failed" } else { "done" });
     fs::create_dir_all(&to)?;
     let free = |name: &str| !to.join(name).exists() && !to.join(format!("{name}{ENDING}")).exists();
-    let name_there = std::iter::once(name.to_owned()).chain((2..).map(|number| format!("{number}-{name}"))).find(|name| free(name));
-    let name_there = name_there.expect("there are numbers enough");
+    let mut names = std::iter::once(name.to_owned()).chain((2..=u32::MAX).map(|number| format!("{number}-{name}")));
+    let name_there = names.find(|name| free(name)).ok_or_else(|| io::Error::from(io::ErrorKind::AlreadyExists))?;
     fs::write(to.join(format!("{name_there}{ENDING}")), report.to_string())?;
     fs::rename(folder.join(name), to.join(name_there))
 }

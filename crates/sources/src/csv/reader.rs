@@ -9,7 +9,7 @@ use super::{
 };
 use std::{
     fs::{File, Metadata},
-    io::{self, BufReader, Seek},
+    io::{self, BufRead, BufReader, Read, Seek},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -52,6 +52,8 @@ impl Source {
         mut each: impl FnMut(Result<Row, Bad>) -> bool,
     ) -> Result<Result<Layout, String>, CsvError> {
         let failed = |source| self.failed(source);
+        // At the end of a line of two characters the reader has counted only the first when the next row begins.
+        let behind = u64::from(self.has_long_line_ends().map_err(failed)?);
         let file = self.rewound().map_err(failed)?;
         let mut reader =
             csv::ReaderBuilder::new().delimiter(plan.delimiter).flexible(true).has_headers(true).buffer_capacity(1 << 16).from_reader(file);
@@ -62,7 +64,7 @@ impl Source {
         };
         let mut record = csv::StringRecord::new();
         while reader.read_record(&mut record).map_err(|error| failed(as_io(error)))? {
-            let line = record.position().map_or(0, csv::Position::line);
+            let line = record.position().map_or(0, csv::Position::line) + behind;
             // A line of blanks or of delimiters alone is what spreadsheets leave behind.
             if record.iter().all(|field| field.trim().is_empty()) {
                 continue;
@@ -99,6 +101,13 @@ impl Source {
         let now = self.file.metadata().map_err(|source| self.failed(source))?;
         let same = now.len() == self.begun.len() && now.modified().ok() == self.begun.modified().ok();
         if same { Ok(()) } else { Err(CsvError::Changed(self.path.clone())) }
+    }
+
+    /// Whether its first line ends with carriage return and line feed.
+    fn has_long_line_ends(&self) -> io::Result<bool> {
+        let mut line = Vec::new();
+        BufReader::new(self.rewound()?).take(1 << 20).read_until(b'\n', &mut line)?;
+        Ok(line.ends_with(b"\r\n"))
     }
 
     fn rewound(&self) -> io::Result<&File> {
