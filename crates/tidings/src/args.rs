@@ -42,6 +42,9 @@ pub enum Command {
     /// Look at and act on the ways out.
     #[command(subcommand)]
     Relay(RelayCommand),
+    /// Look at the identity stores as they are mirrored, and load files.
+    #[command(subcommand)]
+    Directory(DirectoryCommand),
     /// Look at the rules.
     #[command(subcommand)]
     Rules(RulesCommand),
@@ -383,6 +386,62 @@ pub struct BatchArgs {
     /// The configuration.
     #[command(flatten)]
     pub config: ConfigArg,
+}
+
+/// Look at the identity stores as they are mirrored, and load files.
+#[derive(Debug, Subcommand)]
+pub enum DirectoryCommand {
+    /// List the directories: how many objects are mirrored, when the source was last heard of, and whether it fails and why.
+    List {
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigArg,
+        /// The output.
+        #[command(flatten)]
+        output: JsonArg,
+    },
+    /// Show one directory and the rules that apply to it, or one of its objects with its links.
+    Show {
+        /// The directory.
+        name: String,
+        /// The key of an object, or the name by which others link to it.
+        object: Option<String>,
+        /// The configuration.
+        #[command(flatten)]
+        config: ConfigArg,
+        /// The output.
+        #[command(flatten)]
+        output: JsonArg,
+    },
+    /// Take a file into a directory of the source csv, and report every row that cannot be read.
+    Load(DirectoryLoadArgs),
+}
+
+/// See [`DirectoryCommand::Load`].
+#[derive(Debug, Args)]
+pub struct DirectoryLoadArgs {
+    /// The directory.
+    pub name: String,
+    /// The file.
+    pub file: PathBuf,
+    /// What the file says; as its name says if absent, else everything.
+    #[arg(long, value_enum)]
+    pub mode: Option<FileMode>,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// The output.
+    #[command(flatten)]
+    pub output: JsonArg,
+}
+
+/// What a file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FileMode {
+    /// Everything there is: whoever does not stand in it is gone.
+    Full,
+    /// Changes only, in a column `change`.
+    Delta,
 }
 
 /// Look at the rules.

@@ -27,9 +27,9 @@ use tidings_delivery::{
         preset::Preset,
     },
 };
-use tidings_intake::{Desk, DeskParts, Intake, Queries, RelayImprint, StoredQuery};
+use tidings_intake::{Desk, DeskParts, Feed, Intake, Queries, RelayImprint, StoredQuery};
 use tidings_render::{Logo, Organisation, Stationery, StationeryOptions};
-use tidings_store::{Database, OpenOptions, SealKey, ServeLock, Store};
+use tidings_store::{Database, OpenOptions, SealKey, ServeLock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -186,9 +186,11 @@ pub struct House {
     /// What may leave.
     pub safety: sections::Safety,
     /// The database.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Database>,
     /// The one door for events.
     pub intake: Arc<Intake>,
+    /// The directories' side of the door.
+    pub feed: Arc<Feed>,
     /// The ways out, in order.
     pub relays: Vec<RelayPlan>,
     /// The database's section.
@@ -219,8 +221,9 @@ impl House {
         let relays = settings.relays.iter().map(plan).collect();
         let (server, database, log) = (settings.server.clone(), settings.database.clone(), settings.log);
         let (safety, alerts) = (settings.safety.clone(), settings.alerts.clone());
-        let intake = Intake::open(store.clone(), desk(settings)?).await?.with_mirror(store.clone());
-        Ok(Self { server, safety, store, intake: Arc::new(intake), relays, database, log, alerts, news: Newswire::default() })
+        let intake = Arc::new(Intake::open(store.clone(), desk(settings)?).await?.with_mirror(store.clone()));
+        let feed = Arc::new(Feed::new(Arc::clone(&intake), store.clone()));
+        Ok(Self { server, safety, store, intake, feed, relays, database, log, alerts, news: Newswire::default() })
     }
 
     /// Goes by other relays, rails, alerts, rules and letters from now on; the postman and the herald are told apart.
@@ -261,7 +264,7 @@ impl House {
     /// If the system has no random numbers for his dice.
     pub fn postman(&self) -> Result<Postman> {
         Ok(Postman::start(PostmanOptions {
-            store: Arc::clone(&self.store),
+            store: self.store.clone(),
             route: route(&self.relays, &self.safety),
             clock: Arc::new(SystemClock) as Arc<dyn Clock>,
             node: SERVE_NODE.to_owned(),

@@ -1,6 +1,7 @@
 //! One file a command: read arguments, ask the house, print.
 
 pub mod check;
+pub mod directory;
 pub mod event_file;
 pub mod event_post;
 pub mod explain;

@@ -47,14 +47,14 @@ async fn stage(folder: &Path, args: &DemoArgs) -> Result<ExitCode> {
     house.store.add_token(record).await?;
     let api = Listener::bind("127.0.0.1:0").await?;
     let server = format!("http://{}", api.bound_addr());
-    let readiness = Arc::new(http::readiness::HouseReadiness::new(Arc::clone(&house.store)));
-    let exposition = http::metrics::Exposition::install(Arc::clone(&house.store), Arc::new(clock::SystemClock))?;
+    let readiness = Arc::new(http::readiness::HouseReadiness::new(house.store.clone()));
+    let exposition = http::metrics::Exposition::install(house.store.clone(), Arc::new(clock::SystemClock))?;
     let relays = tokio::sync::watch::Sender::new(house.relays.iter().map(|relay| relay.name.clone()).collect());
     let router = http::router(&house, relays.subscribe(), readiness, exposition)?;
     let (leave, left) = tokio::sync::watch::channel(false);
     let serving = tokio::spawn(api.serve(router, wait(left.clone())));
 
-    let script = Arc::new(Script::new(Arc::clone(&sink), Arc::clone(&house.store), server, token));
+    let script = Arc::new(Script::new(Arc::clone(&sink), house.store.clone(), server, token));
     let outcome = if args.once { once(&script).await } else { for_people(&script, args, left).await };
 
     let _ = leave.send(true);

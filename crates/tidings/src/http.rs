@@ -24,10 +24,10 @@ pub fn router(
     readiness: Arc<HouseReadiness>,
     metrics: metrics::Exposition,
 ) -> anyhow::Result<Router> {
-    let keeper = Arc::new(keeper::StoreKeeper(Arc::clone(&house.store)));
+    let keeper = Arc::new(keeper::StoreKeeper(house.store.clone()));
     let gate = TokenGate::new(keeper, || SystemTime::from(clock::SystemClock.now()), GateLimits::default());
     let batches = Arc::new(batches::IntakeEnder(Arc::clone(&house.intake)));
-    let window = Window { store: Arc::clone(&house.store), relays, batches };
+    let window = Window { store: house.store.clone(), relays, batches };
     let routes = Router::new()
         .merge(tidings_sources::api::routes(
             Arc::clone(&house.intake),

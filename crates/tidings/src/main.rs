@@ -7,6 +7,7 @@ mod assemble;
 mod clock;
 mod commands;
 mod demo;
+mod directories;
 mod exit;
 mod http;
 mod logging;
@@ -43,6 +44,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Outbox(command) => commands::outbox::run(command),
         Command::Guard(command) => commands::guard::run(command),
         Command::Relay(command) => commands::relay::run(command),
+        Command::Directory(command) => commands::directory::run(command),
         Command::Rules(command) => commands::rules::run(command),
         Command::Token(command) => commands::token::run(command),
         Command::Completion { shell } => commands::texts::completion(shell),

@@ -2,6 +2,7 @@
 
 use crate::{
     assemble::{self, House, environment},
+    directories::Plans,
     exit::Misuse,
 };
 use anyhow::{Context, Result};
@@ -37,13 +38,16 @@ impl Reloader {
         self.relays.subscribe()
     }
 
-    /// Takes the configuration as it stands in its file now. A broken one is refused with all its problems, and the one before stays in force.
-    pub fn reload(&mut self, house: &mut House, postman: &mut Postman, herald: &Herald) {
+    /// Takes the configuration as it stands in its file now. A broken one is refused with all its problems, and the one before stays in force. Gives the plans of the
+    /// directories' sources, which the caller exchanges; none if it was refused.
+    pub fn reload(&mut self, house: &mut House, postman: &mut Postman, herald: &Herald) -> Option<Plans> {
         self.note.reloads += 1;
+        let mut plans = None;
         match self.take(house, postman, herald) {
-            Ok(said) => {
+            Ok((said, taken)) => {
                 tracing::info!(config = %self.config.display(), changes = %said.join("; "), "the configuration was taken anew");
                 (self.note.in_force, self.note.said) = (true, said);
+                plans = Some(taken);
             }
             Err(error) => {
                 let said: Vec<String> = format!("{error:#}").lines().map(str::to_owned).collect();
@@ -54,9 +58,10 @@ impl Reloader {
         if let Err(error) = self.lock.tell(&self.note) {
             tracing::warn!(%error, "what came of a reload cannot be noted");
         }
+        plans
     }
 
-    fn take(&self, house: &mut House, postman: &mut Postman, herald: &Herald) -> Result<Vec<String>> {
+    fn take(&self, house: &mut House, postman: &mut Postman, herald: &Herald) -> Result<(Vec<String>, Plans)> {
         let loaded = tidings_config::load_with(&self.config, &environment, LoadOptions { check_folders: true })
             .map_err(|found| Misuse(assemble::all_problems(&self.config, &found).join("\n")))?;
         let mut said: Vec<String> = loaded.warnings.iter().map(|warning| format!("{warning} (warning)")).collect();
@@ -65,6 +70,7 @@ impl Reloader {
         // Everything that can fail comes first.
         let relays: Vec<_> = settings.relays.iter().map(assemble::plan).collect();
         let (safety, alerts) = (settings.safety.clone(), settings.alerts.clone());
+        let plans = Plans::of(&settings);
         let herald_plan = assemble::herald_plan(&alerts, &relays)?;
         let desk = assemble::desk(settings)?;
         let refit = postman.refit(assemble::route(&relays, &safety));
@@ -74,7 +80,7 @@ impl Reloader {
             said.extend(relays.iter().map(|relay| format!("relay {relay}: {word}")));
         }
         self.relays.send_replace(names(house));
-        Ok(said)
+        Ok((said, plans))
     }
 }
 

@@ -4,6 +4,7 @@ use super::block_on;
 use crate::{
     assemble::{self, Ears, House, Told},
     clock::SystemClock,
+    directories::Plans,
     http,
     reload::Reloader,
 };
@@ -27,15 +28,17 @@ pub fn run(config: &crate::args::ConfigArg) -> Result<ExitCode> {
         if let Some(tls) = &tls {
             listener = listener.with_tls(tls)?;
         }
+        let plans = Plans::of(&settings);
         let mut house = House::build(settings).await?;
         let mut reloader = Reloader::new(config.config.clone(), Arc::clone(&lock), &house)?;
-        let readiness = Arc::new(http::readiness::HouseReadiness::new(Arc::clone(&house.store)));
-        let exposition = http::metrics::Exposition::install(Arc::clone(&house.store), Arc::new(SystemClock))?;
+        let readiness = Arc::new(http::readiness::HouseReadiness::new(house.store.clone()));
+        let exposition = http::metrics::Exposition::install(house.store.clone(), Arc::new(SystemClock))?;
         let upkeep = tokio::spawn(exposition.clone().upkeep());
         let router = http::router(&house, reloader.relays(), Arc::clone(&readiness), exposition)?;
         let herald = house.herald()?;
         let mut postman = house.postman()?;
         let crowds = house.crowds();
+        let mut sources = plans.start(&house.feed);
 
         let (address, encrypted) = (listener.bound_addr(), listener.is_tls());
         let (close, closed) = tokio::sync::watch::channel(false);
@@ -49,13 +52,18 @@ pub fn run(config: &crate::args::ConfigArg) -> Result<ExitCode> {
 
         while ears.hear().await == Told::Reload {
             notify_supervisor(&reloading());
-            reloader.reload(&mut house, &mut postman, &herald);
+            if let Some(plans) = reloader.reload(&mut house, &mut postman, &herald) {
+                // The old ones stop first: one at a time feeds a directory.
+                drop(std::mem::take(&mut sources));
+                sources = plans.start(&house.feed);
+            }
             notify_supervisor("READY=1");
         }
         tracing::info!("told to stop: taking no more events, finishing what is on the wire");
         notify_supervisor("STOPPING=1");
         readiness.leave();
         let _ = close.send(true);
+        drop(sources);
         let farewell = serving.await.context("closing the HTTP surface")?;
         // Whatever chunk is being told is written or not at all.
         crowds.abort();

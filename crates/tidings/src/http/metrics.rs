@@ -9,8 +9,8 @@ use axum::{
 };
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tidings_core::{Clock, Lane, outbox::State as ItemState};
-use tidings_store::Store;
+use tidings_core::{Clock, Lane, Timestamp, outbox::State as ItemState};
+use tidings_store::{Database, DirectoryStanding};
 
 /// Buckets of latencies, in seconds: from a millisecond to four days.
 const LATENCY_SECONDS: [f64; 16] =
@@ -20,7 +20,7 @@ const LATENCY_SECONDS: [f64; 16] =
 #[derive(Clone)]
 pub struct Exposition {
     handle: PrometheusHandle,
-    store: Arc<dyn Store>,
+    store: Arc<dyn Database>,
     clock: Arc<dyn Clock>,
 }
 
@@ -29,7 +29,7 @@ impl Exposition {
     ///
     /// # Errors
     /// If a recorder is installed already.
-    pub fn install(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+    pub fn install(store: Arc<dyn Database>, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let handle = PrometheusBuilder::new()
             .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &LATENCY_SECONDS)?
             .install_recorder()?;
@@ -69,6 +69,10 @@ fn describe() {
     metrics::describe_gauge!("tidings_queue_oldest_seconds", "Age of the oldest item on its way, by lane and state");
     metrics::describe_gauge!("tidings_relay_held", "1 while a relay is held because of trouble");
     metrics::describe_gauge!("tidings_sessions", "Open sessions, by relay");
+    metrics::describe_gauge!("tidings_directory_objects", "Objects mirrored, by directory");
+    metrics::describe_gauge!("tidings_directory_failing", "1 while a directory's source fails");
+    metrics::describe_gauge!("tidings_directory_loaded", "1 once a directory's first load is complete");
+    metrics::describe_gauge!("tidings_directory_heard_seconds", "Time since a directory's source was last heard of in good order");
 }
 
 async fn metrics_show(State(exposition): State<Exposition>) -> Response {
@@ -94,5 +98,21 @@ async fn metrics_show(State(exposition): State<Exposition>) -> Response {
         }
         Err(error) => tracing::warn!(error = %error, "the outbox cannot be counted for /metrics"),
     }
+    match exposition.store.directories().await {
+        Ok(standings) => standings.iter().for_each(|standing| directory(standing, exposition.clock.now())),
+        Err(error) => tracing::warn!(error = %error, "the directories cannot be counted for /metrics"),
+    }
     ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], exposition.handle.render()).into_response()
+}
+
+fn directory(standing: &DirectoryStanding, now: Timestamp) {
+    let name = || standing.name.clone();
+    let flag = |set: bool| if set { 1.0 } else { 0.0 };
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    metrics::gauge!("tidings_directory_objects", "directory" => name()).set(standing.objects as f64);
+    metrics::gauge!("tidings_directory_failing", "directory" => name()).set(flag(standing.failed_at.is_some()));
+    metrics::gauge!("tidings_directory_loaded", "directory" => name()).set(flag(standing.loaded_at.is_some()));
+    if let Some(heard_at) = standing.heard_at {
+        metrics::gauge!("tidings_directory_heard_seconds", "directory" => name()).set(now.duration_since(heard_at).as_secs_f64());
+    }
 }

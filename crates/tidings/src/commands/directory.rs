@@ -1,0 +1,224 @@
+//! `tidings directory`: the identity stores as they are mirrored.
+
+use super::block_on;
+use crate::{
+    args::{DirectoryCommand, DirectoryLoadArgs, FileMode},
+    assemble::{self, House},
+    directories,
+    exit::Misuse,
+    output,
+};
+use anyhow::{Result, bail};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+use std::{io::IsTerminal, path::Path, process::ExitCode, sync::Arc};
+use tidings_config::{Directory, DirectorySource};
+use tidings_core::directory::LinkRole;
+use tidings_sources::csv::{self, Mode, Progress, Report};
+use tidings_store::{DirectoryStanding, MirrorObject, Target};
+
+/// So many links of one role are shown.
+const LINKS: u32 = 200;
+
+/// Runs the command.
+pub fn run(command: DirectoryCommand) -> Result<ExitCode> {
+    block_on(async {
+        match command {
+            DirectoryCommand::List { config, output } => list(&config.config, output.json).await,
+            DirectoryCommand::Show { name, object, config, output } => match object {
+                Some(object) => show_object(&name, &object, &config.config, output.json).await,
+                None => show(&name, &config.config, output.json).await,
+            },
+            DirectoryCommand::Load(args) => load(args).await,
+        }
+    })
+}
+
+async fn list(config: &Path, as_json: bool) -> Result<ExitCode> {
+    let settings = assemble::settings(config)?;
+    let store = assemble::store(&settings).await?;
+    let standings = store.directories().await?;
+    let rows: Vec<Value> = settings
+        .directories
+        .iter()
+        .map(|directory| standing(directory, standings.iter().find(|standing| standing.name == directory.name)))
+        .collect();
+    if as_json {
+        output::json(&rows)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut table = output::table(&["NAME", "SOURCE", "CONDITION", "OBJECTS", "LOADED", "HEARD OF", "WHY"]);
+    for row in &rows {
+        let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+        table.add_row([
+            text("name"),
+            text("source"),
+            text("condition"),
+            row["objects"].to_string(),
+            text("loaded_at"),
+            text("heard_at"),
+            text("failure"),
+        ]);
+    }
+    output::show(&table)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn standing(directory: &Directory, standing: Option<&DirectoryStanding>) -> Value {
+    let moment = |at: Option<tidings_core::Timestamp>| at.map(output::moment);
+    let condition = match standing {
+        Some(standing) if standing.failed_at.is_some() => "failing",
+        Some(standing) if standing.loaded_at.is_some() => "loaded",
+        Some(standing) if standing.objects > 0 => "loading",
+        _ => "empty",
+    };
+    json!({
+        "name": directory.name,
+        "source": directory.source.as_str(),
+        "condition": condition,
+        "objects": standing.map_or(0, |standing| standing.objects),
+        "loaded_at": moment(standing.and_then(|standing| standing.loaded_at)),
+        "heard_at": moment(standing.and_then(|standing| standing.heard_at)),
+        "failed_at": moment(standing.and_then(|standing| standing.failed_at)),
+        "failure": standing.and_then(|standing| standing.failure.clone()),
+        "refreshes": standing.map_or(0, |standing| standing.generation),
+        "bookmark_bytes": standing.and_then(|standing| standing.bookmark.as_ref()).map(Vec::len),
+    })
+}
+
+async fn show(name: &str, config: &Path, as_json: bool) -> Result<ExitCode> {
+    let settings = assemble::settings(config)?;
+    let directory = directories::find(&settings, name)?;
+    let store = assemble::store(&settings).await?;
+    let standings = store.directories().await?;
+    let mut shown = standing(directory, standings.iter().find(|standing| standing.name == name));
+    let rules: Vec<String> =
+        settings.rules.all().iter().filter(|rule| rule.directories.cover(Some(name))).map(|rule| rule.name.clone()).collect();
+    shown["rules"] = json!(rules);
+    print(&shown, as_json)
+}
+
+async fn show_object(name: &str, wanted: &str, config: &Path, as_json: bool) -> Result<ExitCode> {
+    let settings = assemble::settings(config)?;
+    directories::find(&settings, name)?;
+    let store = assemble::store(&settings).await?;
+    let Some(object) = store.object(name, wanted).await? else { bail!("{name} has no object with the key or name `{wanted}`") };
+    let mut shown = Value::Object(object.head.to_json());
+    shown["changed_at"] = json!(output::moment(object.changed_at));
+    for role in LinkRole::ALL {
+        let links = store.links(object.id, role, None, LINKS).await?;
+        let links: Vec<Value> = links.into_iter().map(|link| linked(&link.other, link.ends_at)).collect();
+        if !links.is_empty() {
+            shown[format!("{}s", role.as_str())] = json!(links);
+        }
+    }
+    let groups = store.links_to(object.id, LinkRole::Member, None, LINKS).await?;
+    let groups: Vec<Value> = groups.into_iter().map(|link| linked(&link.other, link.ends_at)).collect();
+    if !groups.is_empty() {
+        shown["member_of"] = json!(groups);
+    }
+    print(&shown, as_json)
+}
+
+fn linked(other: &Target, ends_at: Option<tidings_core::Timestamp>) -> Value {
+    let known = |object: &MirrorObject| json!({"id": object.head.key, "name": object.head.name});
+    let mut link = match other {
+        Target::Known(object) => known(object),
+        Target::Unknown(name) => json!({"id": name, "unknown": true}),
+    };
+    if let Some(ends_at) = ends_at {
+        link["ends_at"] = json!(output::moment(ends_at));
+    }
+    link
+}
+
+/// An object as JSON, or as lines of name and value.
+fn print(shown: &Value, as_json: bool) -> Result<ExitCode> {
+    if as_json {
+        output::json(shown)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut lines = Vec::new();
+    for (name, value) in shown.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null()) {
+        match value {
+            Value::Array(list) => {
+                lines.push(name.clone());
+                lines.extend(list.iter().map(|one| match one {
+                    Value::String(text) => format!("  {text}"),
+                    Value::Object(map) => format!("  {}", map.values().filter_map(Value::as_str).collect::<Vec<_>>().join("  ")),
+                    other => format!("  {other}"),
+                }));
+            }
+            Value::String(text) => lines.push(format!("{name}  {text}")),
+            other => lines.push(format!("{name}  {other}")),
+        }
+    }
+    output::text(&lines.join("\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn load(args: DirectoryLoadArgs) -> Result<ExitCode> {
+    let settings = assemble::settings(&args.config.config)?;
+    let directory = directories::find(&settings, &args.name)?;
+    let DirectorySource::Csv(source) = &directory.source else {
+        return Err(Misuse(format!(
+            "{} is fed by {}; only a directory of the source csv reads files",
+            args.name,
+            directory.source.as_str()
+        ))
+        .into());
+    };
+    let plan = Arc::new(directories::csv_plan(directory, source, &settings.organisation));
+    let name = args.file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let mode = match args.mode {
+        Some(FileMode::Full) => Mode::Full,
+        Some(FileMode::Delta) => Mode::Delta,
+        None => plan.mode_of(&name).unwrap_or(Mode::Full),
+    };
+    let house = House::build(settings).await?;
+    let bar = progress();
+    let report = csv::load(&house.feed, &plan, &args.file, mode, &on(&bar)).await?;
+    bar.finish_and_clear();
+    if report.refused.is_none() {
+        house.feed.source_works(&args.name).await?;
+    }
+    if args.output.json {
+        output::json(&as_value(&report))?;
+    } else {
+        output::text(&report.to_string())?;
+    }
+    Ok(if report.refused.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn as_value(report: &Report) -> Value {
+    json!({
+        "file": report.file,
+        "mode": report.mode.as_str(),
+        "rows": report.rows,
+        "faulty": report.faulty,
+        "faults": report.faults.iter().map(|fault| json!({"line": fault.line, "why": fault.why})).collect::<Vec<_>>(),
+        "refused": report.refused,
+        "remarks": report.remarks,
+        "silent": report.silent,
+        "changed": report.taken.changed,
+        "events": report.taken.events,
+        "letters": report.taken.letters,
+    })
+}
+
+fn progress() -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    if !std::io::stderr().is_terminal() {
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+    bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} rows  {per_sec}  {eta} left").expect("a valid template"));
+    bar
+}
+
+fn on(bar: &ProgressBar) -> Progress {
+    let bar = bar.clone();
+    Arc::new(move |done, all| {
+        bar.set_length(all);
+        bar.set_position(done);
+    })
+}
