@@ -21,6 +21,7 @@ pub mod postfix;
 pub mod process;
 pub mod proxy;
 pub mod scram_server;
+pub mod slapd;
 pub mod smtp_server;
 pub mod smtp_sink;
 pub mod wait;
