@@ -1,0 +1,12 @@
+//! Directories against a real slapd, with a real store behind the feed; Active Directory's own way against a stand-in.
+
+#[allow(dead_code, unreachable_pub, reason = "the stand-in needs a part of it")]
+#[path = "../../src/ldap/ber.rs"]
+mod ber;
+mod comparing;
+mod dirsync;
+mod domain_controller;
+mod following;
+mod house;
+mod outages;
+mod secure;
