@@ -14,7 +14,7 @@ use axum::middleware::{FromFnLayer, Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::{BoxFuture, FutureExt};
 
-use crate::problem::{Problem, is_problem};
+use crate::problem::{Problem, is_bare};
 
 type Step<T> = fn(State<T>, Request, Next) -> BoxFuture<'static, Response>;
 
@@ -47,7 +47,7 @@ fn limit_body(State(limit): State<usize>, mut request: Request, next: Next) -> B
 
 /// Puts the limit into a 413 that axum's extractors made.
 pub(crate) fn name_body_limit(response: Response, limit: usize) -> Response {
-    if response.status() == StatusCode::PAYLOAD_TOO_LARGE && !is_problem(&response) {
+    if response.status() == StatusCode::PAYLOAD_TOO_LARGE && is_bare(&response) {
         Problem::payload_too_large(limit).into_response()
     } else {
         response

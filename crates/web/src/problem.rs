@@ -227,6 +227,11 @@ impl IntoResponse for Problem {
     }
 }
 
+/// Whether an error has no body of its own, or axum's plain text: it is to be told as a problem then.
+pub(crate) fn is_bare(response: &Response) -> bool {
+    response.headers().get(CONTENT_TYPE).is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"))
+}
+
 /// Whether a response already is a problem.
 pub(crate) fn is_problem(response: &Response) -> bool {
     response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == PROBLEM_JSON.as_bytes())

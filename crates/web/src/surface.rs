@@ -15,7 +15,7 @@ use tracing::Instrument;
 
 use crate::headers;
 use crate::limits::{name_body_limit, within};
-use crate::problem::{Problem, is_problem};
+use crate::problem::{Problem, is_bare, is_problem};
 use crate::request_id::{RequestId, RequestIds, X_REQUEST_ID};
 
 /// Longest text of a bare error that is passed on as a problem's detail.
@@ -94,7 +94,7 @@ fn needs_problem(response: &Response) -> bool {
     if !(status.is_client_error() || status.is_server_error()) || is_problem(response) {
         return false;
     }
-    response.headers().get(CONTENT_TYPE).is_none_or(|kind| kind.as_bytes().starts_with(b"text/plain"))
+    is_bare(response)
 }
 
 /// The same error as a problem, with its other headers (`Allow`, for one) kept.
