@@ -10,11 +10,16 @@ use async_trait::async_trait;
 use tidings_core::{
     Timestamp,
     directory::{Change, Entry, Head, LinkRole},
+    subject::ObjectType,
 };
 
 /// A mirrored object's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId(pub i64);
+
+/// Attributes of heads by whose text, or one of whose texts, objects are found ([`Mirror::find`]): the names that people and other systems have for them. A head's `mail` is one of
+/// its `emails`.
+pub const LOOKED_UP: [&str; 3] = ["account", "externalId", "emails"];
 
 /// What is known of a directory as a whole.
 #[derive(Debug, Clone, PartialEq)]
@@ -213,6 +218,27 @@ pub trait Mirror: Send + Sync + 'static {
 
     /// Objects of a directory (of all, if none is named) in the order of their rows.
     async fn objects(&self, directory: Option<&str>, after: Option<ObjectId>, limit: u32) -> Result<ObjectPage, StoreError>;
+
+    /// The objects of these keys, in no order; what is not there is left out.
+    async fn keyed(&self, directory: &str, keys: &[String]) -> Result<Vec<MirrorObject>, StoreError>;
+
+    /// The sources' own forms of several objects, in their order.
+    async fn documents(&self, objects: &[ObjectId]) -> Result<Vec<Option<Vec<u8>>>, StoreError>;
+
+    /// Objects that have this text, letter case aside, in an attribute of [`LOOKED_UP`].
+    async fn find(&self, directory: &str, attribute: &str, value: &str) -> Result<Vec<MirrorObject>, StoreError>;
+
+    /// Objects of one type in the order of their rows without the first `offset`, and how many there are altogether.
+    async fn listing(
+        &self,
+        directory: &str,
+        object_type: &ObjectType,
+        offset: u64,
+        limit: u32,
+    ) -> Result<(u64, Vec<MirrorObject>), StoreError>;
+
+    /// Those of an object's links in one role that go to these names; in no order.
+    async fn linked(&self, object: ObjectId, role: LinkRole, names: &[String]) -> Result<Vec<MirrorLink>, StoreError>;
 
     /// Groups of this name, in any directory or the one named.
     async fn groups_named(&self, directory: Option<&str>, name: &str) -> Result<Vec<MirrorObject>, StoreError>;

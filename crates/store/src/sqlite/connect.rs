@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_spans.sql"),
     include_str!("migrations/0005_mirror.sql"),
     include_str!("migrations/0006_floods.sql"),
+    include_str!("migrations/0007_looked_up.sql"),
 ];
 
 /// How long a process waits for another one's transaction: an operator's command beside a busy server, or the other way round.

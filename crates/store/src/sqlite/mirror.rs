@@ -3,6 +3,7 @@
 mod compare;
 mod links;
 mod load;
+mod look_up;
 mod names;
 mod read;
 mod record;
@@ -12,12 +13,15 @@ mod standing;
 
 use crate::{
     error::StoreError,
-    mirror::{Difference, DirectoryStanding, LinkPage, Mirror, MirrorObject, ObjectId, ObjectPage, Record, Walk},
+    mirror::{Difference, DirectoryStanding, LinkPage, Mirror, MirrorLink, MirrorObject, ObjectId, ObjectPage, Record, Walk},
     sqlite::{ITEM_BYTES, SqliteStore, accept, work::Work, writer::Way},
     store::{Acceptance, Accepted},
 };
 use async_trait::async_trait;
-use tidings_core::directory::{Change, Entry, LinkRole};
+use tidings_core::{
+    directory::{Change, Entry, LinkRole},
+    subject::ObjectType,
+};
 
 /// About what an entry and a link cost to load, in bytes of a group.
 const ENTRY_BYTES: usize = 500;
@@ -114,6 +118,37 @@ impl Mirror for SqliteStore {
     async fn objects(&self, directory: Option<&str>, after: Option<ObjectId>, limit: u32) -> Result<ObjectPage, StoreError> {
         let directory = directory.map(str::to_owned);
         self.readers.ask(move |db| read::objects(db, directory.as_deref(), after, limit)).await
+    }
+
+    async fn keyed(&self, directory: &str, keys: &[String]) -> Result<Vec<MirrorObject>, StoreError> {
+        let (directory, keys) = (directory.to_owned(), keys.to_vec());
+        self.readers.ask(move |db| look_up::keyed(db, &directory, &keys)).await
+    }
+
+    async fn documents(&self, objects: &[ObjectId]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let objects = objects.to_vec();
+        self.readers.ask(move |db| objects.iter().map(|object| rows::document(db, object.0)).collect()).await
+    }
+
+    async fn find(&self, directory: &str, attribute: &str, value: &str) -> Result<Vec<MirrorObject>, StoreError> {
+        let (directory, attribute, value) = (directory.to_owned(), attribute.to_owned(), value.to_owned());
+        self.readers.ask(move |db| look_up::find(db, &directory, &attribute, &value)).await
+    }
+
+    async fn listing(
+        &self,
+        directory: &str,
+        object_type: &ObjectType,
+        offset: u64,
+        limit: u32,
+    ) -> Result<(u64, Vec<MirrorObject>), StoreError> {
+        let (directory, object_type) = (directory.to_owned(), object_type.clone());
+        self.readers.ask(move |db| look_up::listing(db, &directory, &object_type, offset, limit)).await
+    }
+
+    async fn linked(&self, object: ObjectId, role: LinkRole, names: &[String]) -> Result<Vec<MirrorLink>, StoreError> {
+        let names = names.to_vec();
+        self.readers.ask(move |db| look_up::linked(db, object, role, &names)).await
     }
 
     async fn groups_named(&self, directory: Option<&str>, name: &str) -> Result<Vec<MirrorObject>, StoreError> {

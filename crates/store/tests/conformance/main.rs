@@ -10,6 +10,7 @@ mod acting;
 mod claiming;
 mod clock;
 mod erasing;
+mod looking_up;
 mod mirror_model;
 mod mirroring;
 mod model;
@@ -96,6 +97,10 @@ macro_rules! conformance {
             mirroring::members_are_found_below_nested_groups_each_once,
             mirroring::objects_and_links_are_listed_by_pages,
             mirroring::groups_are_found_by_name_in_any_case,
+            looking_up::an_object_is_found_by_what_it_is_called_now,
+            looking_up::one_that_goes_by_a_reference_is_not_looked_up_otherwise,
+            looking_up::objects_of_a_type_come_in_pages_with_their_number,
+            looking_up::links_to_certain_others_are_found_without_the_rest,
             refreshing::a_directory_is_made_when_it_is_first_heard_of,
             refreshing::a_load_can_be_done_again,
             refreshing::a_load_larger_than_a_transaction_is_whole,

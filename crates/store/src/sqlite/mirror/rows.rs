@@ -30,13 +30,7 @@ pub(super) struct Columns<'a> {
 
 impl<'a> Columns<'a> {
     pub(super) fn of(head: &'a Head) -> Self {
-        let object_type = match &head.object_type {
-            ObjectType::User => Value::Integer(0),
-            ObjectType::Group => Value::Integer(1),
-            ObjectType::Contact => Value::Integer(2),
-            ObjectType::Account => Value::Integer(3),
-            ObjectType::Other(name) => Value::Text(name.clone()),
-        };
+        let object_type = type_column(&head.object_type);
         let group_hash = head.name.as_deref().filter(|_| head.object_type == ObjectType::Group).map(names::hash);
         let bit = |set: bool, bit: i64| if set { bit } else { 0 };
         let flags = bit(head.enabled, ENABLED) | bit(head.public, PUBLIC) | bit(head.notify, NOTIFY);
@@ -45,6 +39,17 @@ impl<'a> Columns<'a> {
 
     pub(super) fn is_group(&self) -> bool {
         self.head.object_type == ObjectType::Group
+    }
+}
+
+/// A type as its column has it.
+pub(super) fn type_column(object_type: &ObjectType) -> Value {
+    match object_type {
+        ObjectType::User => Value::Integer(0),
+        ObjectType::Group => Value::Integer(1),
+        ObjectType::Contact => Value::Integer(2),
+        ObjectType::Account => Value::Integer(3),
+        ObjectType::Other(name) => Value::Text(name.clone()),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{
         fault::Fault,
         mirror::{
             links::{MUTED, NESTED, Terms},
+            look_up,
             names::{self, Bearer},
             rows::Columns,
             standing::{self, Numbers},
@@ -86,6 +87,7 @@ impl<'a> Scribe<'a> {
                 self.now
             ])?;
         self.take_over(&waiting, id, columns.is_group())?;
+        look_up::enter(self.db, self.directory, id, head)?;
         self.see(id)?;
         self.more += 1;
         Ok(id)
@@ -112,6 +114,7 @@ impl<'a> Scribe<'a> {
                 columns.flags,
                 columns.attributes
             ])?;
+        look_up::change(self.db, self.directory, id, before, head)?;
         if before.object_type != head.object_type {
             self.mark_nested(id, columns.is_group())?;
         }
@@ -170,6 +173,7 @@ impl<'a> Scribe<'a> {
         self.db.prepare_cached("DELETE FROM link WHERE object = ?1")?.execute([id])?;
         self.db.prepare_cached("DELETE FROM object_document WHERE object = ?1")?.execute([id])?;
         self.db.prepare_cached("DELETE FROM sighting WHERE directory = ?1 AND object = ?2")?.execute([self.directory, id])?;
+        look_up::leave(self.db, self.directory, id)?;
         self.db.prepare_cached("DELETE FROM object WHERE id = ?1")?.execute([id])?;
         self.more -= 1;
         Ok(())
