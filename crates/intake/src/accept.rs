@@ -151,6 +151,11 @@ impl Intake {
         self.desk().parts.clock.now()
     }
 
+    /// A name that nothing in this house has borne.
+    pub(crate) fn mint(&self) -> Id {
+        self.mint.mint(self.now())
+    }
+
     pub(crate) async fn record(&self, acceptances: Vec<Acceptance>) -> Result<Receipt, IntakeError> {
         let kinds: Vec<(&'static str, usize)> = acceptances.iter().map(|a| (a.kind, a.items.len())).collect();
         let crowds = acceptances.iter().any(|acceptance| !acceptance.fan_outs.is_empty() || acceptance.guard.is_some());

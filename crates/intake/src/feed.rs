@@ -8,7 +8,7 @@ use crate::{
 use serde_json::{Value, json};
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tidings_core::{
-    Event, Timestamp,
+    Event, Id, Timestamp,
     directory::{Became, Change, Entry, LinkRole},
     time::later,
 };
@@ -95,17 +95,30 @@ impl Feed {
         &self.mirror
     }
 
+    /// A name for an object that is new, above all that were ever given: what was recorded with one is never named again.
+    pub fn mint(&self) -> Id {
+        self.intake.mint()
+    }
+
     /// Takes a batch. Its runs are recorded one after the other; the bookmark, and what was seen, with the last.
     ///
     /// # Errors
     /// [`IntakeError::Store`] if it cannot be recorded now: what was recorded before stays, and the batch can be taken again without telling anything twice.
     pub async fn take(&self, batch: Batch) -> Result<Taken, IntakeError> {
+        self.take_by(batch, None).await
+    }
+
+    /// As [`Feed::take`], done by somebody who need not be of the directory, as an event shows a party: the holder of a token, for one. A change that names its own actor keeps it.
+    ///
+    /// # Errors
+    /// As [`Feed::take`].
+    pub async fn take_by(&self, batch: Batch, actor: Option<&Value>) -> Result<Taken, IntakeError> {
         let Batch { directory, changes, mut seen, generation, mut bookmark, telling } = batch;
         let many = changes.len() > MANY;
         let mut taken = Taken::default();
         let mut runs = runs(changes).into_iter().peekable();
         if runs.peek().is_none() {
-            self.write(&directory, &[], telling, Closing { seen, generation, bookmark, many }).await?;
+            self.write(&directory, &[], telling, actor, Closing { seen, generation, bookmark, many }).await?;
             return Ok(taken);
         }
         while let Some(run) = runs.next() {
@@ -114,7 +127,7 @@ impl Feed {
             } else {
                 Closing { seen: Vec::new(), generation, bookmark: None, many }
             };
-            let one = self.write(&directory, &run, telling, closing).await?;
+            let one = self.write(&directory, &run, telling, actor, closing).await?;
             taken.changed += one.changed;
             taken.events += one.events;
             taken.letters += one.letters;
@@ -158,6 +171,7 @@ impl Feed {
                     directory,
                     &changes,
                     telling,
+                    None,
                     Closing { seen: Vec::new(), generation: Some(generation), bookmark: None, many: unseen > MANY as u64 },
                 )
                 .await?;
@@ -215,7 +229,14 @@ impl Feed {
         Ok(self.intake.prepare(&event, now, None, Origin::Posted).await?.0)
     }
 
-    async fn write(&self, directory: &str, changes: &[Change], telling: Telling, closing: Closing) -> Result<Taken, IntakeError> {
+    async fn write(
+        &self,
+        directory: &str,
+        changes: &[Change],
+        telling: Telling,
+        by: Option<&Value>,
+        closing: Closing,
+    ) -> Result<Taken, IntakeError> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -224,7 +245,7 @@ impl Feed {
             let mut acceptances = Vec::new();
             if telling != Telling::Silent {
                 for (difference, change) in differences.iter().zip(changes).filter(|(difference, _)| !difference.is_empty()) {
-                    self.tell(directory, difference, change, telling, &mut acceptances).await?;
+                    self.tell(directory, difference, change, (telling, by), &mut acceptances).await?;
                 }
             }
             if closing.many && self.intake.guard_terms(self.intake.now()).is_some() {
@@ -260,12 +281,12 @@ impl Feed {
         directory: &str,
         difference: &Difference,
         change: &Change,
-        telling: Telling,
+        (telling, by): (Telling, Option<&Value>),
         acceptances: &mut Vec<Acceptance>,
     ) -> Result<(), IntakeError> {
         let keepers = self.keepers(difference).await?;
         let actor = match &change.actor {
-            None => None,
+            None => by.cloned(),
             Some(name) => Some(match self.mirror.object(directory, name).await? {
                 Some(object) => Value::Object(news::party(directory, &object.head)),
                 None => Value::String(format!("{directory}/{name}")),
