@@ -20,6 +20,7 @@ pub mod ports;
 pub mod postfix;
 pub mod process;
 pub mod proxy;
+pub mod scim_judge;
 pub mod scram_server;
 pub mod slapd;
 pub mod smtp_server;
