@@ -3,3 +3,4 @@
 pub mod api;
 pub mod csv;
 pub mod ldap;
+pub mod scim;
