@@ -47,6 +47,7 @@ pub struct SlapdBuilder {
     memberof: bool,
     tls: Option<(CertFiles, PathBuf)>,
     size_limit: Option<u32>,
+    room: u64,
     flush: bool,
     access: String,
     settings: Vec<String>,
@@ -96,6 +97,13 @@ impl SlapdBuilder {
         self
     }
 
+    /// The database may grow to so many octets; 64 MiB unless set.
+    #[must_use]
+    pub fn room(mut self, octets: u64) -> Self {
+        self.room = octets;
+        self
+    }
+
     /// Does not flush its changes to the disk: for large loads.
     #[must_use]
     pub fn without_flush(mut self) -> Self {
@@ -106,7 +114,7 @@ impl SlapdBuilder {
     /// Who may read and write, in place of: everybody reads, people with a password write.
     #[must_use]
     pub fn replace_access(mut self, lines: &str) -> Self {
-        self.access = lines.to_owned();
+        lines.clone_into(&mut self.access);
         self
     }
 
@@ -135,13 +143,7 @@ impl SlapdBuilder {
         let folder = Folder::new("slapd");
         fs::create_dir(folder.join("db")).expect("a folder in our own folder can be made");
         folder.write("slapd.conf", self.config(folder.path()));
-        let mut slapd = Slapd {
-            program,
-            port: free_port(),
-            tls_port: self.tls.as_ref().map(|_| free_port()),
-            running: None,
-            folder,
-        };
+        let mut slapd = Slapd { program, port: free_port(), tls_port: self.tls.as_ref().map(|_| free_port()), running: None, folder };
         slapd.add_offline(&format!("{TOP}{}", self.ldif));
         slapd.start();
         slapd
@@ -178,11 +180,12 @@ suffix \"{SUFFIX}\"
 rootdn \"{ADMIN}\"
 rootpw {PASSWORD}
 directory {own}/db
-maxsize 8589934592
+maxsize {}
 index objectClass,entryUUID,entryCSN,modifyTimestamp,member,uid eq
 {}
 ",
             self.size_limit.map_or_else(|| "unlimited".to_owned(), |entries| entries.to_string()),
+            self.room,
             self.access
         )
         .expect("a String takes everything");
@@ -229,8 +232,11 @@ impl Slapd {
             memberof: false,
             tls: None,
             size_limit: None,
+            room: 64 << 20,
             flush: true,
-            access: format!("access to attrs=userPassword by anonymous auth by * none\naccess to * by dn.children=\"ou=people,{SUFFIX}\" write by * read"),
+            access: format!(
+                "access to attrs=userPassword by anonymous auth by * none\naccess to * by dn.children=\"ou=people,{SUFFIX}\" write by * read"
+            ),
             settings: Vec::new(),
             ldif: String::new(),
         }
@@ -367,11 +373,12 @@ impl Slapd {
     pub fn backup(&mut self) -> Backup {
         let ran = self.running.is_some();
         self.stop();
-        let data = fs::read(self.folder.join("db/data.mdb")).expect("our own database can be read");
+        let copy = Backup { folder: Folder::new("slapd-copy") };
+        copy_database(&self.folder.join("db/data.mdb"), &copy.folder.join("data.mdb"));
         if ran {
             self.start();
         }
-        Backup { data }
+        copy
     }
 
     /// Puts a copy in place of the database. It is stopped for that if it runs.
@@ -381,18 +388,28 @@ impl Slapd {
     pub fn restore(&mut self, backup: &Backup) {
         let ran = self.running.is_some();
         self.stop();
-        fs::remove_file(self.folder.join("db/lock.mdb")).or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }).expect("our own file can be removed");
-        fs::write(self.folder.join("db/data.mdb"), &backup.data).expect("our own database can be written");
+        // What is left of the readers of the database as it was.
+        if let Err(error) = fs::remove_file(self.folder.join("db/lock.mdb")) {
+            assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "our own file can be removed: {error}");
+        }
+        copy_database(&backup.folder.join("data.mdb"), &self.folder.join("db/data.mdb"));
         if ran {
             self.start();
         }
     }
 }
 
+/// The file is as long as it may ever become, and nearly all of it is a hole.
+fn copy_database(from: &Path, to: &Path) {
+    let scratch = Folder::new("copy");
+    let ended = Program::new(installed("cp", "coreutils")).args(["--sparse=always"]).args([from, to]).run(scratch.path(), PATIENCE);
+    assert!(ended.status.success(), "the database cannot be copied: {}", ended.stderr);
+}
+
 /// A copy of an instance's database.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Backup {
-    data: Vec<u8>,
+    folder: Folder,
 }
 
 /// A person below `ou=people`, who may sign in with the password `secret` and change what is there.

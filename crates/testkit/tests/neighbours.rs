@@ -1,4 +1,4 @@
-//! Each neighbour once, for real: they need postfix, dovecot-core, chromium and python3 installed, and root for Postfix.
+//! Each neighbour once, for real: they need postfix, dovecot-core, slapd, ldap-utils, chromium and python3 installed, and root for Postfix.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -14,6 +14,7 @@ use tidings_testkit::pickup_watch::PickupWatch;
 use tidings_testkit::ports::free_port;
 use tidings_testkit::postfix::Postfix;
 use tidings_testkit::process::{Program, installed};
+use tidings_testkit::slapd::{self, Slapd};
 use tidings_testkit::smtp_sink::{SmtpSink, smtp_source};
 use tidings_testkit::{http, wait};
 
@@ -41,6 +42,22 @@ fn speak(port: u16, lines: &[&str]) -> Vec<String> {
         replies.push(reply());
     }
     replies
+}
+
+#[test]
+fn slapd_takes_changes_and_is_set_back_to_a_copy() {
+    let mut slapd = Slapd::builder().content(&slapd::person("ada")).start();
+    let copy = slapd.backup();
+    let title = "dn: cn=ada,ou=people,dc=example,dc=org\nchangetype: modify\nadd: title\ntitle: Countess";
+    slapd.modify_as("cn=ada,ou=people,dc=example,dc=org", slapd::PASSWORD, title);
+    let found = slapd.search("(title=Countess)");
+    assert!(found.contains("\nmodifiersName: cn=ada,ou=people,dc=example,dc=org\n"), "{found}");
+    assert!(!slapd.try_modify_as("cn=ada,ou=people,dc=example,dc=org", "guess", title).status.success());
+    slapd.kill9();
+    slapd.start();
+    assert!(slapd.search("(title=Countess)").contains("uid: ada"));
+    slapd.restore(&copy);
+    assert_eq!(slapd.search("(title=Countess)"), "");
 }
 
 const LETTER: &str = "From: News <news@example.org>\r\nTo: ada@example.org\r\nSubject: Hello\r\nDate: Sat, 21 Nov 2026 09:00:00 +0000\r\n\

@@ -145,7 +145,8 @@ impl Writer {
     pub(crate) fn number(&mut self, tag: u8, number: i64) -> &mut Self {
         let bytes = number.to_be_bytes();
         // As few octets as keep the sign (X.690 §8.3.2).
-        let spare = bytes.windows(2).take_while(|two| (two[0] == 0 && two[1] & 0x80 == 0) || (two[0] == 0xff && two[1] & 0x80 != 0)).count();
+        let spare =
+            bytes.windows(2).take_while(|two| (two[0] == 0 && two[1] & 0x80 == 0) || (two[0] == 0xff && two[1] & 0x80 != 0)).count();
         self.value(tag, &bytes[spare..])
     }
 

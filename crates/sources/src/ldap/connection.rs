@@ -7,7 +7,7 @@ use super::{
     control,
     error::{LdapError, SUCCESS},
     filter,
-    message::{self, Answer, Control, Credentials, Ending, Message, NOTICE_OF_DISCONNECTION, RawEntry, Scope, Search, START_TLS},
+    message::{self, Answer, Control, Credentials, Ending, Message, NOTICE_OF_DISCONNECTION, RawEntry, START_TLS, Scope, Search},
     plan::{Bind, LdapPlan, Server, Tls},
     tls::Encryption,
 };
@@ -59,7 +59,10 @@ pub(crate) enum Found {
     Entry(RawEntry, Vec<Control>),
     /// Entries lie on other servers, which are not asked.
     Reference(Vec<String>),
-    Intermediate { oid: Option<String>, value: Vec<u8> },
+    Intermediate {
+        oid: Option<String>,
+        value: Vec<u8>,
+    },
     Finished(Finished),
 }
 
@@ -67,9 +70,9 @@ impl Connection {
     /// Connects, encrypts and signs in.
     pub(crate) async fn open(server: &Server, plan: &LdapPlan, encryption: &Encryption) -> Result<Self, LdapError> {
         let all = Self::set_up(server, plan, encryption);
-        timeout(plan.connect_timeout, all).await.unwrap_or_else(|_| {
-            Err(LdapError::Silent { server: server.to_string(), doing: "connecting", after: plan.connect_timeout })
-        })
+        timeout(plan.connect_timeout, all)
+            .await
+            .unwrap_or_else(|_| Err(LdapError::Silent { server: server.to_string(), doing: "connecting", after: plan.connect_timeout }))
     }
 
     async fn set_up(server: &Server, plan: &LdapPlan, encryption: &Encryption) -> Result<Self, LdapError> {
@@ -380,7 +383,8 @@ impl<'a> Pages<'a> {
                     Found::Intermediate { .. } => {}
                     Found::Finished(end) => {
                         connection.demand(end.ending, "a search")?;
-                        let value = end.controls.iter().find(|control| control.oid == control::PAGED).and_then(|control| control.value.as_deref());
+                        let value =
+                            end.controls.iter().find(|control| control.oid == control::PAGED).and_then(|control| control.value.as_deref());
                         let next = value.map(control::next_page).transpose().map_err(|wrong| connection.malformed(wrong))?.flatten();
                         let Some(cookie) = next else {
                             self.state = PageState::Last;

@@ -71,9 +71,17 @@ pub(crate) enum SyncBecame {
 pub(crate) enum SyncInfo {
     NewCookie(Vec<u8>),
     /// A phase is over: one that told what is present, or else one that told what is deleted. `done`: so is the refresh.
-    PhaseOver { present: bool, cookie: Option<Vec<u8>>, done: bool },
+    PhaseOver {
+        present: bool,
+        cookie: Option<Vec<u8>>,
+        done: bool,
+    },
     /// Keys of entries that are unchanged, or deleted.
-    Keys { deleted: bool, cookie: Option<Vec<u8>>, keys: Vec<String> },
+    Keys {
+        deleted: bool,
+        cookie: Option<Vec<u8>>,
+        keys: Vec<String>,
+    },
 }
 
 /// Reads the state beside an entry.
@@ -90,12 +98,20 @@ pub(crate) fn sync_state(controls: &[Control]) -> Result<Option<SyncState>, Malf
     Ok(Some(SyncState { became, key, cookie: inside.optional(OCTETS)?.map(<[u8]>::to_vec) }))
 }
 
-/// Reads what stands at the end of a refresh: the cookie, and whether the last phase told what is deleted.
-pub(crate) fn sync_done(controls: &[Control]) -> Result<Option<(Option<Vec<u8>>, bool)>, Malformed> {
+/// What stands at the end of a refresh (RFC 4533 §2.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SyncDone {
+    pub(crate) cookie: Option<Vec<u8>>,
+    /// The refresh told what is deleted; else it told what is present.
+    pub(crate) deletes: bool,
+}
+
+/// Reads what stands at the end of a refresh.
+pub(crate) fn sync_done(controls: &[Control]) -> Result<Option<SyncDone>, Malformed> {
     let Some(value) = value_of(controls, SYNC_DONE) else { return Ok(None) };
     let mut inside = Reader::new(value).inside(SEQUENCE)?;
     let cookie = inside.optional(OCTETS)?.map(<[u8]>::to_vec);
-    Ok(Some((cookie, flag(&mut inside, false)?)))
+    Ok(Some(SyncDone { cookie, deletes: flag(&mut inside, false)? }))
 }
 
 /// Reads an intermediate message; `None` if it is of something else.

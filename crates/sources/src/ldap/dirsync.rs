@@ -6,8 +6,7 @@
 use super::{
     bookmark::Place,
     connection::{Connection, Found},
-    control,
-    dn,
+    control, dn,
     error::{LdapError, PROTOCOL_ERROR, UNWILLING},
     gather::{Gather, Report},
     health::Health,
@@ -34,7 +33,11 @@ pub(super) async fn attend(visit: &Attendance<'_>, connection: &mut Connection, 
     let report = match mark.map(|mark| mark.place) {
         Some(Place::DirSync(cookie)) => match changes(visit, connection, cookie).await {
             Err(error) if matches!(error.code(), Some(PROTOCOL_ERROR | UNWILLING)) => {
-                tracing::warn!(directory.name = visit.source.directory(), error = error.chain(), "the server does not go on from where we were; everything is compared");
+                tracing::warn!(
+                    directory.name = visit.source.directory(),
+                    error = error.chain(),
+                    "the server does not go on from where we were; everything is compared"
+                );
                 everything(visit, connection, health).await?
             }
             report => report?,
@@ -95,9 +98,13 @@ async fn ask(visit: &Attendance<'_>, connection: &mut Connection, cookie: &[u8],
             Found::Reference(urls) => source.referred(&urls),
             Found::Finished(end) => {
                 connection.demand(end.ending, "DirSync")?;
-                let value = end.controls.iter().find(|control| control.oid == control::DIR_SYNC).and_then(|control| control.value.as_deref());
+                let value =
+                    end.controls.iter().find(|control| control.oid == control::DIR_SYNC).and_then(|control| control.value.as_deref());
                 let Some(value) = value else {
-                    return Err(LdapError::Doubtful { server: connection.server().to_owned(), what: "it does not say how to go on with DirSync".to_owned() });
+                    return Err(LdapError::Doubtful {
+                        server: connection.server().to_owned(),
+                        what: "it does not say how to go on with DirSync".to_owned(),
+                    });
                 };
                 let (more, cookie) = control::dir_sync_done(value).map_err(|wrong| connection.malformed(wrong))?;
                 return Ok(Portion { objects, more, cookie });

@@ -25,10 +25,15 @@ pub(crate) fn compile(filter: &str) -> Result<Vec<u8>, FilterError> {
     let text = filter.trim();
     let mut parser = Parser { text: text.as_bytes(), at: 0 };
     let mut writer = Writer::new();
-    let parsed = parser.filter(&mut writer, 0).and_then(|()| if parser.at == parser.text.len() { Ok(()) } else { Err("something follows the filter") });
+    let mut parsed = parser.filter(&mut writer, 0);
+    if parsed.is_ok() && parser.at < parser.text.len() {
+        parsed = Err("something follows the filter");
+    }
     match parsed {
         Ok(()) => Ok(writer.finish()),
-        Err(why) => Err(FilterError { filter: text.to_owned(), why, at: text.get(..parser.at).map_or(parser.at, |read| read.chars().count()) + 1 }),
+        Err(why) => {
+            Err(FilterError { filter: text.to_owned(), why, at: text.get(..parser.at).map_or(parser.at, |read| read.chars().count()) + 1 })
+        }
     }
 }
 
@@ -156,7 +161,9 @@ impl Parser<'_> {
                 Some(b'*') => parts.push(Vec::new()),
                 Some(b'\\') => {
                     let digits = self.text.get(self.at + 1..self.at + 3).and_then(|digits| std::str::from_utf8(digits).ok());
-                    let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).ok_or("`\\` needs two hexadecimal digits behind it")?;
+                    let byte = digits
+                        .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+                        .ok_or("`\\` needs two hexadecimal digits behind it")?;
                     parts.last_mut().expect("there is always one").push(byte);
                     self.at += 2;
                 }
@@ -203,7 +210,9 @@ mod tests {
 
     #[test]
     fn what_is_no_filter_is_named_with_its_place() {
-        for (text, at) in [("cn=a", 1), ("(cn=a", 6), ("(cn)", 4), ("(cn=a)x", 7), (r"(cn=\zz)", 5), ("(=a)", 2), ("(n>=*)", 6), ("(&(a=1)", 8)] {
+        for (text, at) in
+            [("cn=a", 1), ("(cn=a", 6), ("(cn)", 4), ("(cn=a)x", 7), (r"(cn=\zz)", 5), ("(=a)", 2), ("(n>=*)", 6), ("(&(a=1)", 8)]
+        {
             assert_eq!(compile(text).unwrap_err().at, at, "{text}");
         }
         assert!(compile(&"(!".repeat(10_000)).is_err());

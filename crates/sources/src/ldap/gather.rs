@@ -156,7 +156,12 @@ async fn take(source: &LdapSource, batch: Batch) -> Result<Taken, LdapError> {
         let taken = match source.feed().take(one.clone()).await {
             Err(IntakeError::Faulty(faults)) => {
                 let fault = faults.first().map(|fault| format!("{}: {}", fault.pointer, fault.detail)).unwrap_or_default();
-                tracing::error!(directory.name = source.directory(), object.key = change.key(), fault, "no event can be made of this change; nobody is told of it");
+                tracing::error!(
+                    directory.name = source.directory(),
+                    object.key = change.key(),
+                    fault,
+                    "no event can be made of this change; nobody is told of it"
+                );
                 source.feed().take(Batch { telling: Telling::Silent, ..one }).await?
             }
             taken => taken?,

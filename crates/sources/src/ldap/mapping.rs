@@ -190,7 +190,8 @@ impl Mapping {
 
     /// All of it in a text: two mappings of one text read entries alike.
     pub(crate) fn shape(&self) -> String {
-        self.targets.iter().map(|(target, attributes)| format!("{target}={};", attributes.join(","))).collect()
+        let lines: Vec<String> = self.targets.iter().map(|(target, attributes)| format!("{target}={}", attributes.join(","))).collect();
+        lines.join(";")
     }
 
     fn of(&self, target: &str) -> &[String] {

@@ -35,7 +35,10 @@ pub(crate) struct Search<'a> {
 /// How somebody signs in.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Credentials<'a> {
-    Simple { dn: &'a str, password: &'a str },
+    Simple {
+        dn: &'a str,
+        password: &'a str,
+    },
     /// The identity of the client certificate (RFC 4422, appendix A).
     External,
 }
@@ -63,8 +66,14 @@ pub(crate) enum Answer {
     Reference(Vec<String>),
     Done(Ending),
     Modified(Ending),
-    Extended { ending: Ending, oid: Option<String> },
-    Intermediate { oid: Option<String>, value: Vec<u8> },
+    Extended {
+        ending: Ending,
+        oid: Option<String>,
+    },
+    Intermediate {
+        oid: Option<String>,
+        value: Vec<u8>,
+    },
 }
 
 /// One answer with the number of the request that it is for; 0 if it is for none.

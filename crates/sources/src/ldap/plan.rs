@@ -193,7 +193,9 @@ impl LdapPlan {
             return Err(PlanError::NoServer);
         }
         filter::compile(&self.filter)?;
-        if matches!(self.bind, Bind::External) && (self.client_identity.is_none() || self.servers.iter().any(|server| server.tls == Tls::None)) {
+        if matches!(self.bind, Bind::External)
+            && (self.client_identity.is_none() || self.servers.iter().any(|server| server.tls == Tls::None))
+        {
             return Err(PlanError::External);
         }
         if matches!(self.bind, Bind::Simple { .. })

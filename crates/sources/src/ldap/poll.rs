@@ -19,7 +19,12 @@ use tokio::time::Instant;
 const OVERLAP: Duration = Duration::from_secs(10);
 
 /// One look.
-pub(super) async fn attend(visit: &Attendance<'_>, connection: &mut Connection, root: &Root, health: &mut Health) -> Result<Next, LdapError> {
+pub(super) async fn attend(
+    visit: &Attendance<'_>,
+    connection: &mut Connection,
+    root: &Root,
+    health: &mut Health,
+) -> Result<Next, LdapError> {
     let mark = visit.bookmark().filter(|_| !health.is_comparison_due());
     let mut report = match mark.map(|mark| mark.place) {
         Some(Place::Stamp { newest, since }) if root.changes.is_none() => modified_since(visit, connection, newest, since).await?,
@@ -68,7 +73,12 @@ async fn everything(visit: &Attendance<'_>, connection: &mut Connection, root: &
 ///
 /// While a search runs, entries are modified that it has passed already. The newest moment that it shows is at most its end, so that less the time it took is at most its beginning:
 /// looking from there on misses nothing, whatever our own clock says.
-async fn modified_since(visit: &Attendance<'_>, connection: &mut Connection, newest: Timestamp, since: Timestamp) -> Result<Report, LdapError> {
+async fn modified_since(
+    visit: &Attendance<'_>,
+    connection: &mut Connection,
+    newest: Timestamp,
+    since: Timestamp,
+) -> Result<Report, LdapError> {
     let source = visit.source;
     let begun = Instant::now();
     let Some(attribute) = source.plan().mapping.moment() else {

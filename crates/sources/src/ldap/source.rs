@@ -3,8 +3,7 @@
 use super::{
     bookmark::{Bookmark, Place},
     connection::{Connection, Root},
-    control,
-    dirsync,
+    control, dirsync,
     error::{INSUFFICIENT_ACCESS, LdapError, UNAVAILABLE_CRITICAL_EXTENSION, UNWILLING},
     filter,
     gather::Report,
@@ -252,7 +251,11 @@ impl LdapSource {
             };
             match outcome {
                 Err(error) if position + 1 < ways.len() && is_of_the_way(&error) => {
-                    tracing::info!(directory.name = self.directory, error = error.chain(), "changes cannot be heard of in this way here; another one is taken");
+                    tracing::info!(
+                        directory.name = self.directory,
+                        error = error.chain(),
+                        "changes cannot be heard of in this way here; another one is taken"
+                    );
                 }
                 Ok(next) => {
                     connection.close().await;
@@ -345,7 +348,11 @@ impl LdapSource {
     pub(crate) fn referred(&self, urls: &[String]) {
         if !self.said_references.swap(true, Ordering::Relaxed) {
             let to = urls.first().map_or("", String::as_str);
-            tracing::info!(directory.name = self.directory, to, "the server refers to other servers for part of the tree; references are not followed");
+            tracing::info!(
+                directory.name = self.directory,
+                to,
+                "the server refers to other servers for part of the tree; references are not followed"
+            );
         }
     }
 
@@ -408,13 +415,22 @@ impl Attendance<'_> {
     }
 
     /// Ends a refresh: what it did not see is gone.
-    pub(crate) async fn sweep(&self, report: &mut Report, generation: i64, bookmark: Vec<u8>, telling: Telling, server: &str) -> Result<(), LdapError> {
+    pub(crate) async fn sweep(
+        &self,
+        report: &mut Report,
+        generation: i64,
+        bookmark: Vec<u8>,
+        telling: Telling,
+        server: &str,
+    ) -> Result<(), LdapError> {
         let source = self.source;
         let doubtful = |what| LdapError::Doubtful { server: server.to_owned(), what };
         let most = source.plan.most_gone_percent;
         if report.entries + report.unchanged == 0 && self.standing.objects > 0 && most != Some(100) {
             let objects = self.standing.objects;
-            return Err(doubtful(format!("it shows none of the {objects} objects that were there; check base and filter, and that this account may read them")));
+            return Err(doubtful(format!(
+                "it shows none of the {objects} objects that were there; check base and filter, and that this account may read them"
+            )));
         }
         match source.feed.sweep(&source.directory, generation, Some(bookmark), telling, most).await? {
             Swept::Done(Taken { changed, events, letters }) => {
@@ -423,7 +439,9 @@ impl Attendance<'_> {
                 report.taken.letters += letters;
                 Ok(())
             }
-            Swept::TooMany { unseen, objects } => Err(doubtful(format!("{unseen} of {objects} objects would be gone, which is more than is allowed; nothing was taken for gone"))),
+            Swept::TooMany { unseen, objects } => Err(doubtful(format!(
+                "{unseen} of {objects} objects would be gone, which is more than is allowed; nothing was taken for gone"
+            ))),
         }
     }
 }

@@ -7,7 +7,7 @@
 use super::{
     bookmark::Place,
     connection::{Connection, Finished, Found},
-    control::{self, SyncBecame, SyncInfo},
+    control::{self, SyncBecame, SyncDone, SyncInfo},
     error::{LdapError, PROTOCOL_ERROR, SYNC_REFRESH_REQUIRED, UNWILLING},
     gather::{Gather, Report},
     health::Health,
@@ -58,7 +58,12 @@ pub(super) async fn attend(visit: &Attendance<'_>, connection: &mut Connection, 
         return Ok(Next::Done(report));
     }
     health.works(visit.source).await?;
-    tracing::info!(directory.name = visit.source.directory(), entries = report.entries, changed = report.taken.changed, "the directory is followed as it changes");
+    tracing::info!(
+        directory.name = visit.source.directory(),
+        entries = report.entries,
+        changed = report.taken.changed,
+        "the directory is followed as it changes"
+    );
     follow(visit, connection, health, search).await
 }
 
@@ -148,7 +153,7 @@ impl Stage<'_> {
             let what = "it ended a synchronisation that was to go on".to_owned();
             return Err(LdapError::Doubtful { server: connection.server().to_owned(), what });
         }
-        if let Some((cookie, deletes)) = control::sync_done(&end.controls).map_err(|wrong| connection.malformed(wrong))? {
+        if let Some(SyncDone { cookie, deletes }) = control::sync_done(&end.controls).map_err(|wrong| connection.malformed(wrong))? {
             self.cookie = cookie.or_else(|| self.cookie.take());
             // RFC 4533 §3.3.2: without this word, the refresh told what is present.
             self.presence |= !deletes;
@@ -188,10 +193,10 @@ async fn follow(visit: &Attendance<'_>, connection: &mut Connection, health: &mu
                         knock = None;
                         health.works(visit.source).await?;
                     }
-                } else if id == search {
-                    if let Some(newer) = hear(visit, connection, &mut gather, found).await? {
-                        cookie = Some(newer);
-                    }
+                } else if id == search
+                    && let Some(newer) = hear(visit, connection, &mut gather, found).await?
+                {
+                    cookie = Some(newer);
                 }
             }
             Err(_) if health.is_comparison_due() => {
@@ -199,7 +204,11 @@ async fn follow(visit: &Attendance<'_>, connection: &mut Connection, health: &mu
                 return Ok(Next::After(Duration::ZERO));
             }
             Err(_) if knock.is_some() => {
-                return Err(LdapError::Silent { server: connection.server().to_owned(), doing: "being followed", after: plan.heartbeat + plan.connect_timeout });
+                return Err(LdapError::Silent {
+                    server: connection.server().to_owned(),
+                    doing: "being followed",
+                    after: plan.heartbeat + plan.connect_timeout,
+                });
             }
             Err(_) => {
                 // A cookie without changes is worth a record of its own only now and then.
@@ -218,7 +227,12 @@ async fn follow(visit: &Attendance<'_>, connection: &mut Connection, health: &mu
 }
 
 /// Takes what the server tells while it is followed; gives the cookie that came with it.
-async fn hear(visit: &Attendance<'_>, connection: &Connection, gather: &mut Gather<'_>, found: Found) -> Result<Option<Vec<u8>>, LdapError> {
+async fn hear(
+    visit: &Attendance<'_>,
+    connection: &Connection,
+    gather: &mut Gather<'_>,
+    found: Found,
+) -> Result<Option<Vec<u8>>, LdapError> {
     let malformed = |wrong| connection.malformed(wrong);
     match found {
         Found::Entry(raw, controls) => {

@@ -71,7 +71,7 @@ pub(crate) fn truth(value: &str) -> Option<bool> {
     }
 }
 
-/// A moment (GeneralizedTime, RFC 4517 §3.3.13): `20261122051000Z`, `20261122051000.0Z`, `202611220510+0100`.
+/// A moment (`GeneralizedTime`, RFC 4517 §3.3.13): `20261122051000Z`, `20261122051000.0Z`, `202611220510+0100`.
 pub(crate) fn moment(value: &str) -> Option<Timestamp> {
     let (digits, zone) = match value.find(['Z', 'z', '+', '-']) {
         Some(at) => value.split_at(at),
@@ -112,9 +112,10 @@ pub(crate) fn uuid(octets: &[u8; 16]) -> String {
 
 /// Sixteen octets as a GUID of Microsoft's (MS-DTYP §2.3.4.2), as `objectGUID` is: the first three parts are turned round.
 pub(crate) fn guid(octets: &[u8; 16]) -> String {
-    let [a, b, c, d, e, f, g, h, rest @ ..] = *octets;
-    let mut turned = [d, c, b, a, f, e, h, g, 0, 0, 0, 0, 0, 0, 0, 0];
-    turned[8..].copy_from_slice(&rest);
+    let mut turned = *octets;
+    for part in [0..4, 4..6, 6..8] {
+        turned[part].reverse();
+    }
     uuid(&turned)
 }
 
@@ -132,7 +133,11 @@ fn canonical(text: &str) -> Option<String> {
     if text.len() > 38 {
         return None;
     }
-    let digits: Vec<u8> = text.chars().filter(|c| !matches!(c, '-' | '{' | '}')).map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok())).collect::<Option<_>>()?;
+    let digits: Vec<u8> = text
+        .chars()
+        .filter(|c| !matches!(c, '-' | '{' | '}'))
+        .map(|c| c.to_digit(16).and_then(|digit| u8::try_from(digit).ok()))
+        .collect::<Option<_>>()?;
     let octets: [u8; 16] = digits.chunks_exact(2).map(|two| two[0] * 16 + two[1]).collect::<Vec<_>>().try_into().ok()?;
     (digits.len() == 32).then(|| uuid(&octets))
 }

@@ -12,7 +12,12 @@ use tidings_core::Timestamp;
 use tidings_intake::Telling;
 
 /// Reads every entry that a filter finds and hands it to `gather`; gives the newest moment of change among them.
-pub(super) async fn read(visit: &Attendance<'_>, connection: &mut Connection, filter: &[u8], gather: &mut Gather<'_>) -> Result<Option<Timestamp>, LdapError> {
+pub(super) async fn read(
+    visit: &Attendance<'_>,
+    connection: &mut Connection,
+    filter: &[u8],
+    gather: &mut Gather<'_>,
+) -> Result<Option<Timestamp>, LdapError> {
     let source = visit.source;
     let mut newest = None;
     let mut portions: Vec<RawEntry> = Vec::new();
@@ -55,7 +60,9 @@ pub(super) async fn complete(connection: &mut Connection, mut raw: RawEntry) -> 
         while let Some(end) = last {
             let wanted = format!("{name};range={}-*", end + 1);
             let Some(mut portion) = connection.base_entry(&raw.dn, &[wanted]).await? else { return Ok(None) };
-            let ranged = |(found, _): &(String, Vec<Vec<u8>>)| values::base_name(found).eq_ignore_ascii_case(&name) && values::range(found).is_some();
+            let ranged = |(found, _): &(String, Vec<Vec<u8>>)| {
+                values::base_name(found).eq_ignore_ascii_case(&name) && values::range(found).is_some()
+            };
             // Without an answer in portions there is nothing left: the list has become shorter meanwhile.
             let Some(at) = portion.attributes.iter().position(ranged) else { break };
             let (description, mut values) = portion.attributes.swap_remove(at);
@@ -87,7 +94,12 @@ pub(super) async fn compare(
 }
 
 /// Compares keys alone: what is gone is recorded.
-pub(super) async fn compare_keys(visit: &Attendance<'_>, connection: &mut Connection, bookmark: Vec<u8>, telling: Telling) -> Result<Report, LdapError> {
+pub(super) async fn compare_keys(
+    visit: &Attendance<'_>,
+    connection: &mut Connection,
+    bookmark: Vec<u8>,
+    telling: Telling,
+) -> Result<Report, LdapError> {
     let source = visit.source;
     let generation = begin(visit).await?;
     let mut gather = Gather::refresh(source, telling, generation, false);

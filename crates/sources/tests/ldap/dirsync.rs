@@ -19,7 +19,12 @@ fn user(dc: &DomainController, number: u8, name: &str) {
     dc.put(
         number,
         &format!("CN={name},{BASE}"),
-        &[("objectClass", &["top", "person", "user"]), ("displayName", &[name]), ("userAccountControl", &["512"]), ("whenChanged", &["20261122051000.0Z"])],
+        &[
+            ("objectClass", &["top", "person", "user"]),
+            ("displayName", &[name]),
+            ("userAccountControl", &["512"]),
+            ("whenChanged", &["20261122051000.0Z"]),
+        ],
     );
 }
 
@@ -59,7 +64,10 @@ async fn what_changes_is_told() {
         (&|| dc.put(1, &format!("CN=Ada,{BASE}"), &[("userAccountControl", &["514"])]), &["object.changed Ada"]),
         (&|| user(&dc, 6, "Barbara"), &["object.created Barbara"]),
         // An owner is not told by parts: the group is read anew, with its members by ranges.
-        (&|| dc.put(9, &format!("CN=Payroll,{BASE}"), &[("managedBy", &["CN=Grace,DC=corp,DC=example"])]), &["management.added Payroll Grace"]),
+        (
+            &|| dc.put(9, &format!("CN=Payroll,{BASE}"), &[("managedBy", &["CN=Grace,DC=corp,DC=example"])]),
+            &["management.added Payroll Grace"],
+        ),
         (&|| dc.delete(2), &["object.deleted Linus", "membership.left Payroll Linus"]),
     ];
     let mut expected: Vec<&str> = Vec::new();

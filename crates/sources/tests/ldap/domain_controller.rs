@@ -69,7 +69,7 @@ impl DomainController {
     pub(crate) fn put(&self, number: u8, dn: &str, attributes: &[(&str, &[&str])]) {
         let mut content = self.content.lock().unwrap();
         let object = content.objects.entry(number).or_insert_with(|| Object { dn: dn.to_owned(), attributes: BTreeMap::new() });
-        object.dn = dn.to_owned();
+        dn.clone_into(&mut object.dn);
         let mut told = vec![("objectGUID".to_owned(), vec![guid(number)]), ("instanceType".to_owned(), vec![b"4".to_vec()])];
         for (name, values) in attributes {
             let values: Vec<Vec<u8>> = values.iter().map(|value| value.as_bytes().to_vec()).collect();
@@ -172,7 +172,13 @@ fn search(id: i64, mut operation: Reader<'_>, controls: &[(String, Vec<u8>)], co
         wanted.push(list.text().unwrap());
     }
     let control = |oid: &str| controls.iter().find(|(found, _)| found == oid).map(|(_, value)| value.clone());
-    let mark = if control(DIR_SYNC).is_some() { "+dirsync" } else if control(PAGED).is_some() { "+paged" } else { "" };
+    let mark = if control(DIR_SYNC).is_some() {
+        "+dirsync"
+    } else if control(PAGED).is_some() {
+        "+paged"
+    } else {
+        ""
+    };
     content.requests.push(format!("{base}{mark}"));
     if let Some(value) = control(DIR_SYNC) {
         return dir_sync(id, &value, content);
@@ -183,7 +189,10 @@ fn search(id: i64, mut operation: Reader<'_>, controls: &[(String, Vec<u8>)], co
         return [entry(id, "", &root), done(id, 0, None)].concat();
     }
     if scope == 0 {
-        let found = content.objects.values().find(|object| object.dn == base || format!("<GUID={}>", written(&object.attributes["objectGUID"][0])) == base);
+        let found = content
+            .objects
+            .values()
+            .find(|object| object.dn == base || format!("<GUID={}>", written(&object.attributes["objectGUID"][0])) == base);
         return match found {
             Some(object) => [entry(id, &object.dn, &shown(object, &wanted)), done(id, 0, None)].concat(),
             None => done(id, 32, None),
@@ -241,9 +250,10 @@ fn shown(object: &Object, wanted: &[String]) -> Attributes {
     shown
 }
 
+/// A GUID of equal octets, whose order does not matter, as text.
 fn written(guid: &[u8]) -> String {
-    let hex: String = guid.iter().map(|octet| format!("{octet:02x}")).collect();
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    let octet = format!("{:02x}", guid[0]);
+    [4, 2, 2, 2, 6].map(|octets| octet.repeat(octets)).join("-")
 }
 
 fn entry(id: i64, dn: &str, attributes: &[(String, Vec<Vec<u8>>)]) -> Vec<u8> {

@@ -25,16 +25,28 @@ async fn a_first_load_is_silent_and_whole() {
 
 /// A day in a company, one change after the other; after each what it must have told, in any order.
 const DAY: [(&str, &[&str]); 7] = [
-    ("dn: cn=eve,ou=people,dc=example,dc=org\nchangetype: add\nobjectClass: inetOrgPerson\ncn: eve\nsn: eve\nmail: eve@example.org", &["object.created eve"]),
+    (
+        "dn: cn=eve,ou=people,dc=example,dc=org\nchangetype: add\nobjectClass: inetOrgPerson\ncn: eve\nsn: eve\nmail: eve@example.org",
+        &["object.created eve"],
+    ),
     (
         "dn: cn=payroll,ou=groups,dc=example,dc=org\nchangetype: modify\nadd: member\nmember: CN=Eve, OU=people,dc=example,dc=org\n-\nadd: owner\nowner: cn=grace,ou=people,dc=example,dc=org",
         &["management.added payroll grace", "membership.joined payroll eve"],
     ),
-    ("dn: cn=linus,ou=people,dc=example,dc=org\nchangetype: modify\nadd: manager\nmanager: cn=ada,ou=people,dc=example,dc=org", &["management.added linus ada"]),
-    ("dn: cn=eve,ou=people,dc=example,dc=org\nchangetype: modify\nreplace: mail\nmail: eve.k@example.org\n-\nadd: title\ntitle: Clerk", &["object.changed eve"]),
+    (
+        "dn: cn=linus,ou=people,dc=example,dc=org\nchangetype: modify\nadd: manager\nmanager: cn=ada,ou=people,dc=example,dc=org",
+        &["management.added linus ada"],
+    ),
+    (
+        "dn: cn=eve,ou=people,dc=example,dc=org\nchangetype: modify\nreplace: mail\nmail: eve.k@example.org\n-\nadd: title\ntitle: Clerk",
+        &["object.changed eve"],
+    ),
     // Only its place in the tree is another one: no news, and its links are still its own.
     ("dn: cn=eve,ou=people,dc=example,dc=org\nchangetype: modrdn\nnewrdn: cn=eve k\ndeleteoldrdn: 0", &[]),
-    ("dn: cn=payroll,ou=groups,dc=example,dc=org\nchangetype: modify\ndelete: member\nmember: cn=ada,ou=people,dc=example,dc=org", &["membership.left payroll ada"]),
+    (
+        "dn: cn=payroll,ou=groups,dc=example,dc=org\nchangetype: modify\ndelete: member\nmember: cn=ada,ou=people,dc=example,dc=org",
+        &["membership.left payroll ada"],
+    ),
     ("dn: cn=linus,ou=people,dc=example,dc=org\nchangetype: delete", &["object.deleted linus"]),
 ];
 

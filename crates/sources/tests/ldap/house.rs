@@ -227,7 +227,11 @@ pub(crate) fn plan(slapd: &Slapd, way: Way) -> LdapPlan {
 
 /// What is told in these words: `KIND OBJECT [MEMBER]`.
 pub(crate) fn words(told: &[Told]) -> Vec<String> {
-    told.iter().map(|one| [Some(one.kind.as_str()), Some(one.object.as_str()), one.member.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ")).collect()
+    told.iter()
+        .map(|one| {
+            [Some(one.kind.as_str()), Some(one.object.as_str()), one.member.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ")
+        })
+        .collect()
 }
 
 /// The same, sorted: for what is found in no order.

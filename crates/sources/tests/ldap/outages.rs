@@ -60,10 +60,16 @@ async fn what_happens_while_nobody_listens_is_caught_up_with() {
             slapd.modify(&title("p003", "Engineer"));
             slapd.modify(&delete("p004"));
             slapd.modify(&add(&person("eve")));
-            slapd.modify("dn: cn=staff,ou=groups,dc=example,dc=org\nchangetype: modify\nadd: member\nmember: cn=eve,ou=people,dc=example,dc=org");
+            slapd.modify(
+                "dn: cn=staff,ou=groups,dc=example,dc=org\nchangetype: modify\nadd: member\nmember: cn=eve,ou=people,dc=example,dc=org",
+            );
             let _following = house.follow(plan(&slapd, way));
             let told = house.told_exactly(4).await;
-            assert_eq!(sorted_words(&told), ["membership.joined staff eve", "object.changed p003", "object.created eve", "object.deleted p004"], "{way:?} {log:?}");
+            assert_eq!(
+                sorted_words(&told),
+                ["membership.joined staff eve", "object.changed p003", "object.created eve", "object.deleted p004"],
+                "{way:?} {log:?}"
+            );
             assert!(told.iter().all(|one| !one.late), "{told:?}");
             slapd.modify(&title("p005", "Engineer"));
             house.told_exactly(5).await;

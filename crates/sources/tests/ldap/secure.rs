@@ -27,7 +27,11 @@ async fn refusal(house: &House, plan: LdapPlan) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_ways_to_encryption_work_with_an_authority_of_ones_own() {
     let ca = TestCa::new();
-    let slapd = Slapd::builder().tls(&ca.issue("localhost", Validity::Good), ca.pem_path()).content(&person("ada")).setting("security simple_bind=128").start();
+    let slapd = Slapd::builder()
+        .tls(&ca.issue("localhost", Validity::Good), ca.pem_path())
+        .content(&person("ada"))
+        .setting("security simple_bind=128")
+        .start();
     for start_tls in [false, true] {
         let house = House::new().await;
         assert_eq!(house.once(encrypted(&slapd, &ca, "localhost", start_tls)).await.entries, 1);
@@ -49,7 +53,8 @@ async fn both_ways_to_encryption_work_with_an_authority_of_ones_own() {
 async fn a_client_certificate_signs_in() {
     let ca = TestCa::new();
     let access = "access to * by dn.exact=\"cn=reader,ou=people,dc=example,dc=org\" read by * none";
-    let slapd = Slapd::builder().tls(&ca.issue("localhost", Validity::Good), ca.pem_path()).content(&person("ada")).replace_access(access).start();
+    let slapd =
+        Slapd::builder().tls(&ca.issue("localhost", Validity::Good), ca.pem_path()).content(&person("ada")).replace_access(access).start();
     let house = House::new().await;
     let mut plan = encrypted(&slapd, &ca, "localhost", false);
     plan.bind = Bind::External;
