@@ -94,7 +94,7 @@ pub struct Difference {
     pub document: Option<Vec<u8>>,
     /// Links that are new.
     pub added: Vec<MirrorLink>,
-    /// Links that are there no longer.
+    /// Links that are there no longer. Those of an object that is gone are not listed, however many it has: they go with it.
     pub removed: Vec<MirrorLink>,
     /// Links whose beginning, end or muting is different: as they will be.
     pub altered: Vec<MirrorLink>,
@@ -177,7 +177,10 @@ pub trait Mirror: Send + Sync + 'static {
     async fn directories(&self) -> Result<Vec<DirectoryStanding>, StoreError>;
 
     /// What these changes make different, each compared with the mirror as it is now: no two of them may be of one object, or name one that another of them makes.
+    /// What earlier ones take away (an object, its name, a link) is taken into account, so that a departure that two of them tell of is one difference.
     /// A change without effect gives an empty difference; the adjustment or end of an object that is not there does, too.
+    ///
+    /// Memory grows with what is different, not with what is compared: an entry's links are compared as pairs of numbers.
     async fn compare(&self, directory: &str, changes: Vec<Change>) -> Result<Vec<Difference>, StoreError>;
 
     /// Writes differences, bookmark and events in one transaction that other callers may share.
@@ -187,6 +190,7 @@ pub trait Mirror: Send + Sync + 'static {
     async fn record(&self, record: Record) -> Result<Vec<Accepted>, StoreError>;
 
     /// Writes entries as they are, without comparing and without events: the way of a first load, many at once. Gives how many are in the mirror after this that were not before.
+    /// It can be done again over what an interrupted one has left: what is there is brought to what the entry says. What only the interrupted one had is unseen then.
     async fn load(&self, directory: &str, entries: Vec<Entry>, generation: i64, bookmark: Option<Vec<u8>>) -> Result<u64, StoreError>;
 
     /// Begins a refresh: from now on what is seen bears the number given back.
@@ -252,6 +256,6 @@ pub trait Mirror: Send + Sync + 'static {
     /// The managers above a person, nearest first, at most `levels` of them; a circle ends where it began.
     async fn managers(&self, object: ObjectId, levels: u8) -> Result<Vec<MirrorObject>, StoreError>;
 
-    /// The members of a group that are mirrored objects, in the order of their rows.
+    /// The members of a group that are mirrored objects, in the order of their rows. A page costs about what it holds, and for [`Walk::Nested`] a look at each group below.
     async fn members(&self, group: ObjectId, depth: Walk, after: Option<ObjectId>, limit: u32) -> Result<ObjectPage, StoreError>;
 }
