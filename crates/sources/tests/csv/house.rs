@@ -11,11 +11,12 @@ use tempfile::TempDir;
 use tidings_core::{
     Address,
     directory::LinkRole,
+    flood::FloodLimits,
     guard::{EnvironmentGuard, Mode as GuardMode},
     policy::{Audience, Rule, RuleSet, TypePattern},
     testing::FixedClock,
 };
-use tidings_intake::{Desk, DeskParts, Feed, Intake, RelayImprint};
+use tidings_intake::{Desk, DeskParts, Feed, Intake, Queries, RelayImprint};
 use tidings_render::{Stationery, StationeryOptions};
 use tidings_sources::csv::{self, BadRows, CsvPlan, CsvWatch, Mode, Report};
 use tidings_store::{Filter, Mirror, OpenOptions, SealKey, SqliteStore, Store, Target, Tuning};
@@ -52,6 +53,8 @@ impl House {
             rules: Arc::new(RuleSet::new(vec![Rule::simple("everything", vec![TypePattern::parse("*").unwrap()], vec![reader])])),
             relays: vec![relay],
             guard: EnvironmentGuard::new(GuardMode::Live, None, None, Vec::new()),
+            queries: Queries::default(),
+            flood: FloodLimits::default(),
             clock,
         });
         let intake = Arc::new(Intake::open(store.clone(), desk).await.unwrap());

@@ -9,10 +9,11 @@ use tempfile::TempDir;
 use tidings_core::{
     Address, Clock, Timestamp,
     directory::LinkRole,
+    flood::FloodLimits,
     guard::{EnvironmentGuard, Mode},
     policy::{Audience, Rule, RuleSet, TypePattern},
 };
-use tidings_intake::{Desk, DeskParts, Feed, Intake, RelayImprint};
+use tidings_intake::{Desk, DeskParts, Feed, Intake, Queries, RelayImprint};
 use tidings_render::{Stationery, StationeryOptions};
 use tidings_sources::ldap::{Bind, LdapPlan, LdapSource, Mapping, Once, Password, Preset, Report, Server, Way};
 use tidings_store::{DirectoryStanding, Filter, Mirror, OpenOptions, SealKey, SqliteStore, Store, Tuning};
@@ -89,6 +90,8 @@ impl House {
             rules: Arc::new(RuleSet::new(vec![rule])),
             relays: vec![relay],
             guard: EnvironmentGuard::new(Mode::Live, None, None, Vec::new()),
+            queries: Queries::default(),
+            flood: FloodLimits::default(),
             clock,
         });
         let intake = Arc::new(Intake::open(store.clone(), desk).await.unwrap());
