@@ -117,7 +117,8 @@ pub(crate) fn build(loading: &Loading<'_>, root: &Table<'_>, path: &Path) -> Opt
     let directories = directory::build(loading, &tables, &names);
     let stores: Vec<String> = tables.iter().filter_map(|table| table.owned("name")).collect();
     let queries = query::build(loading, &root.tables("query"), &stores);
-    let beside = rule::Beside { relays: &names, stores: &stores, directories: &directories, alerts: alerts::rule(&alerts) };
+    let beside =
+        rule::Beside { relays: &names, stores: &stores, queries: &queries, directories: &directories, alerts: alerts::rule(&alerts) };
     let rules = rule::build(loading, &root.tables("rule"), beside);
     Some(Settings {
         file: path.to_owned(),

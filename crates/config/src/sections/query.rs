@@ -6,6 +6,7 @@ use crate::{
     problem::did_you_mean,
     read::Table,
 };
+use tidings_core::filter::Filter;
 
 pub(crate) static QUERY: Section = Section {
     meaning: "A stored query over the mirrored directories, for the audience `query:NAME` of rules.",
@@ -49,6 +50,11 @@ pub(crate) fn build(loading: &Loading<'_>, tables: &[Table<'_>], directories: &[
             );
         }
         let (name, filter) = (table.owned("name").unwrap_or_default(), table.owned("filter").unwrap_or_default());
+        if let Err(error) = Filter::parse(&filter)
+            && table.has("filter")
+        {
+            loading.problem(table.place("filter"), table.key("filter"), error.to_string());
+        }
         if queries.iter().any(|query| query.name == name) && table.has("name") {
             loading.problem(table.place("name"), table.key("name"), format!("`{}` is the name of another query already", shown(&name)));
         }

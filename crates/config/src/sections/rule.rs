@@ -5,7 +5,7 @@ use crate::{
     load::{Loading, literal_start, shown},
     problem::did_you_mean,
     read::Table,
-    sections::directory::Directory,
+    sections::{directory::Directory, query::Query},
 };
 use tidings_core::{
     kind::{KINDS, Kind},
@@ -48,6 +48,8 @@ pub(crate) struct Beside<'a> {
     pub(crate) relays: &'a [String],
     /// The names of the directories, also of those with problems.
     pub(crate) stores: &'a [String],
+    /// The stored queries.
+    pub(crate) queries: &'a [Query],
     /// The directories.
     pub(crate) directories: &'a [Directory],
     /// The rule that `[alerts]` stands for.
@@ -116,9 +118,9 @@ fn rule(loading: &Loading<'_>, table: &Table<'_>, beside: &Beside<'_>) -> Rule {
         on: patterns(loading, table),
         directories: known("directory", beside.stores).map_or(Directories::All, Directories::Only),
         when: condition(loading, table),
-        to: audiences(loading, table, "to"),
-        cc: audiences(loading, table, "cc"),
-        fallback: audiences(loading, table, "fallback"),
+        to: audiences(loading, table, "to", beside),
+        cc: audiences(loading, table, "cc", beside),
+        fallback: audiences(loading, table, "fallback", beside),
         kind,
         relay,
         lane: table.parsed("lane"),
@@ -170,10 +172,19 @@ fn place_in(loading: &Loading<'_>, at: usize, text: &str, line: Option<usize>, c
     start + line_start + within
 }
 
-fn audiences(loading: &Loading<'_>, table: &Table<'_>, name: &str) -> Vec<Audience> {
+fn audiences(loading: &Loading<'_>, table: &Table<'_>, name: &str, beside: &Beside<'_>) -> Vec<Audience> {
     let mut audiences = Vec::new();
     for (index, (at, text)) in table.texts(name).into_iter().enumerate() {
         match Audience::parse(text) {
+            Ok(audience) if audience.needs_directory() && beside.stores.is_empty() => loading.problem(
+                at,
+                format!("{}[{index}]", table.key(name)),
+                format!("`{}` needs a mirrored directory, and none is configured", shown(text)),
+            ),
+            Ok(Audience::Query(query)) if !beside.queries.iter().any(|known| known.name == query) => {
+                let hint = did_you_mean(&query, beside.queries.iter().map(|known| known.name.as_str()));
+                loading.problem(at, format!("{}[{index}]", table.key(name)), format!("there is no query `{}`{hint}", shown(&query)));
+            }
             Ok(audience) => audiences.push(audience),
             Err(error) => loading.problem(at, format!("{}[{index}]", table.key(name)), error.to_string()),
         }

@@ -176,6 +176,11 @@ impl Audience {
         })
     }
 
+    /// Whether only a mirrored directory can tell whom it means.
+    pub fn needs_directory(&self) -> bool {
+        matches!(self, Self::Holders(_) | Self::Query(_) | Self::Permission { .. })
+    }
+
     /// The same with the strict reading of a permission: holding a parent of the path does not count.
     #[must_use]
     pub fn strictly(self) -> Self {

@@ -79,7 +79,7 @@ mod tests {
             letter.extend_from_slice(b"\r\nSubject: not this one\r\n");
             let read = glance(&letter).unwrap();
             prop_assert_eq!(read.subject, subject);
-            prop_assert_eq!(read.locale.unwrap().as_str(), "de");
+            prop_assert_eq!(read.locale.map(|locale| locale.to_string()), Some("de".to_owned()));
         }
     }
 }

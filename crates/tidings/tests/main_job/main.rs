@@ -6,6 +6,7 @@ mod house;
 mod accepting;
 mod commands;
 mod deciding;
+mod flooding;
 mod guarding;
 mod operating;
 mod stopping;
