@@ -157,7 +157,8 @@ async fn two_tasks_at_once_write_each_chunk_once() {
     house.post(&change("1")).await;
     for _ in 0..4 {
         let (one, other) = tokio::join!(house.intake.fan_on(), house.intake.fan_on());
-        (one.unwrap(), other.unwrap());
+        one.unwrap();
+        other.unwrap();
     }
     assert_eq!(house.items(Filter::default()).await.len(), 3000);
 }

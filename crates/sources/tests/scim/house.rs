@@ -15,11 +15,12 @@ use std::{
 use tempfile::TempDir;
 use tidings_core::{
     Address, Clock,
+    flood::FloodLimits,
     guard::{EnvironmentGuard, Mode},
     policy::{Audience, Rule, RuleSet, TypePattern},
     testing::FixedClock,
 };
-use tidings_intake::{Desk, DeskParts, Feed, Intake, RelayImprint};
+use tidings_intake::{Desk, DeskParts, Feed, Intake, Queries, RelayImprint};
 use tidings_render::{Stationery, StationeryOptions};
 use tidings_sources::scim::{ScimDirectory, ScimOptions, routes};
 use tidings_store::{Database, Filter, OpenOptions, SealKey};
@@ -111,6 +112,8 @@ impl House {
             }],
             guard: EnvironmentGuard::new(Mode::Live, None, None, Vec::new()),
             clock,
+            queries: Queries::default(),
+            flood: FloodLimits::default(),
         });
         let intake = Arc::new(Intake::open(store.clone(), desk).await.unwrap());
         let feed = Arc::new(Feed::new(intake, store.clone()));

@@ -90,7 +90,7 @@ pub(crate) fn step(work: &mut Work<'_>, ReadyStep(step, moulds): &ReadyStep) -> 
     if let Some((terms, people)) = &step.guard {
         batch = guard::judge_crowd(work, terms, event, rule, *people, step.items.first().map(|item| item.id))?;
     }
-    let kept = batch.map(|batch| guard::word_of(work, batch)).transpose()?.flatten();
+    let verdict = batch.map(|batch| guard::verdict(work, batch)).transpose()?.flatten();
     let birth = Birth { event, has_secrets: false, claimed_by: None };
     let mut told = 0;
     for ((letter, item), mould) in step.letters.iter().zip(&step.items).zip(moulds) {
@@ -103,18 +103,12 @@ pub(crate) fn step(work: &mut Work<'_>, ReadyStep(step, moulds): &ReadyStep) -> 
         if has_one {
             continue;
         }
-        match &kept {
-            // An operator has cancelled the batch: whoever is not told yet is not told.
-            Some(word) if word.cancelled => continue,
-            Some(word) => {
-                add_letter(work, letter, mould.as_deref())?;
-                add_item(work, &birth, letter, item, word.kept.as_ref())?;
-            }
-            None => {
-                add_letter(work, letter, mould.as_deref())?;
-                add_item(work, &birth, letter, item, None)?;
-            }
+        // An operator has cancelled the batch: whoever is not told yet is not told.
+        if verdict.as_ref().is_some_and(|verdict| verdict.cancelled) {
+            continue;
         }
+        add_letter(work, letter, mould.as_deref())?;
+        add_item(work, &birth, letter, item, verdict.as_ref().and_then(|verdict| verdict.kept.as_ref()))?;
         work.arrived.add(item.lane);
         told += 1;
     }

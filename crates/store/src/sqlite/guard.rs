@@ -27,7 +27,7 @@ pub(crate) struct Kept {
 }
 
 /// The guard's word on a chunk.
-pub(crate) struct Word {
+pub(crate) struct Verdict {
     /// Where its items are held; `None` if the batch was let go.
     pub(crate) kept: Option<Kept>,
     pub(crate) cancelled: bool,
@@ -215,12 +215,12 @@ fn reason(db: &Connection, batch: i64) -> Result<String, Fault> {
 }
 
 /// The guard's word on further items of a batch, whose state may have changed since it was opened.
-pub(crate) fn word_of(work: &Work<'_>, batch: i64) -> Result<Option<Word>, Fault> {
+pub(crate) fn verdict(work: &Work<'_>, batch: i64) -> Result<Option<Verdict>, Fault> {
     let state: Option<String> =
         work.db.prepare_cached("SELECT state FROM guard_batch WHERE id = ?1")?.query_row([batch], |row| row.get(0)).optional()?;
     Ok(match state.as_deref() {
-        Some("held") => Some(Word { kept: Some(Kept { batch, reason: reason(work.db, batch)? }), cancelled: false }),
-        Some("cancelled" | "digested") => Some(Word { kept: None, cancelled: true }),
+        Some("held") => Some(Verdict { kept: Some(Kept { batch, reason: reason(work.db, batch)? }), cancelled: false }),
+        Some("cancelled" | "digested") => Some(Verdict { kept: None, cancelled: true }),
         _ => None,
     })
 }
