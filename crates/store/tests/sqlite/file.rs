@@ -62,8 +62,11 @@ async fn a_letter_after_a_pattern_takes_little_room_and_is_read_with_the_pattern
     }
     let secret = house.accept_one(house.an_event("secret").after(&pattern).secret("Eve")).await;
     drop(house.store);
-    let size = fs::metadata(house.folder.path().join("tidings.db")).unwrap().len();
-    assert!(size < 50 * 4_000 / 2 + 100_000, "{size} bytes for 50 letters of 4 KB");
+    let empty = House::on_sqlite().await;
+    drop(empty.store);
+    let size_of = |folder: &TempDir| fs::metadata(folder.path().join("tidings.db")).unwrap().len();
+    let size = size_of(&house.folder) - size_of(&empty.folder);
+    assert!(size < 50 * 4_000 / 2, "{size} bytes for 50 letters of 4 KB");
     let store = opening(house.folder.path()).await.unwrap();
     let leases = store.claim(ask("node-a", 100)).await.unwrap();
     assert_eq!(leases.len(), 51);
@@ -92,7 +95,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     db.execute_batch("PRAGMA user_version = 99").unwrap();
     drop(db);
     let before = fs::read(&path).unwrap();
-    assert!(matches!(refusal(folder.path()).await, StoreError::Newer { found: 99, known: 5, .. }));
+    assert!(matches!(refusal(folder.path()).await, StoreError::Newer { found: 99, known: 1..99, .. }));
     assert_eq!(fs::read(&path).unwrap(), before);
 }
 
