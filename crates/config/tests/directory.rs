@@ -52,7 +52,7 @@ fn an_ldap_directory_has_its_defaults() {
     assert_eq!((source.preset, source.way, source.filter), (LdapPreset::OpenLdap, LdapWay::Auto, None));
     assert_eq!(
         (source.poll_every, source.timeout, source.failing_after),
-        (Duration::from_mins(1), Duration::from_secs(30), Duration::from_mins(1))
+        (Duration::from_mins(1), Duration::from_mins(2), Duration::from_mins(1))
     );
     assert!(!source.tls.starttls && source.tls.ca_pem.is_none() && source.attributes.is_empty());
 }
@@ -87,13 +87,12 @@ relay = "a"
 to = ["audit@example.org"]
 cc = ["copies@example.org", "more@example.org"]
 password_portal_url = "https://portal.example.org"
-first_load = "told"
 "#,
     );
     assert_eq!(warnings(&loaded), Vec::<String>::new());
     let directory = loaded.settings.directory("corp").unwrap();
     assert_eq!(directory.relay.as_deref(), Some("a"));
-    assert_eq!((directory.to.len(), directory.cc.len(), directory.first_load_told), (1, 2, true));
+    assert_eq!((directory.to.len(), directory.cc.len(), directory.first_load_told), (1, 2, false));
     assert_eq!(directory.password_portal_url.as_deref(), Some("https://portal.example.org"));
     assert!(directory.notify.is_none());
     let DirectorySource::Ldap(source) = &directory.source else { panic!("{directory:?}") };

@@ -413,8 +413,32 @@ pub enum DirectoryCommand {
         #[command(flatten)]
         output: JsonArg,
     },
+    /// Ask a server for what has changed, or compare everything, and end; not while `tidings serve` watches it.
+    Sync(DirectorySyncArgs),
     /// Take a file into a directory of the source csv, and report every row that cannot be read.
     Load(DirectoryLoadArgs),
+}
+
+/// See [`DirectoryCommand::Sync`].
+#[derive(Debug, Args)]
+pub struct DirectorySyncArgs {
+    /// The directory, of the source ldap.
+    pub name: String,
+    /// Read and compare everything, instead of what has changed since the last time.
+    #[arg(long)]
+    pub whole: bool,
+    /// Tell nobody of what is found different.
+    #[arg(long)]
+    pub silent: bool,
+    /// Only connect and look: which server answers, in which way it tells of changes, and some entries as they would be mirrored. Records nothing.
+    #[arg(long, conflicts_with_all = ["whole", "silent"])]
+    pub visit: bool,
+    /// The configuration.
+    #[command(flatten)]
+    pub config: ConfigArg,
+    /// The output.
+    #[command(flatten)]
+    pub output: JsonArg,
 }
 
 /// See [`DirectoryCommand::Load`].

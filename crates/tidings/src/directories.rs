@@ -1,11 +1,14 @@
 //! The directories' sources: made from the configuration, at work while the house is open, and exchanged when the configuration is.
 
 use crate::exit::Misuse;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use std::sync::Arc;
 use tidings_config::{self as sections, Directory, DirectorySource, Settings};
 use tidings_intake::Feed;
-use tidings_sources::csv::{BadRows, CsvPlan, CsvWatch};
+use tidings_sources::{
+    csv::{BadRows, CsvPlan, CsvWatch},
+    ldap::{Bind, LdapPlan, LdapSource, Mapping, Password, Preset, Server, Tls, Way},
+};
 use tokio::task::JoinHandle;
 
 /// Sources at work. Dropped, they stop; whatever is recorded is recorded whole, so that may be at any point.
@@ -23,22 +26,100 @@ impl Drop for Sources {
 /// Everything that sources need to begin; made before the sources of an older configuration stop.
 pub struct Plans {
     csv: Vec<CsvPlan>,
+    ldap: Vec<(String, LdapPlan)>,
 }
 
 impl Plans {
     /// The plans of all directories.
-    pub fn of(settings: &Settings) -> Self {
-        let csv = settings.directories.iter().filter_map(|directory| match &directory.source {
-            DirectorySource::Csv(source) => Some(csv_plan(directory, source, &settings.organisation)),
-            _ => None,
-        });
-        Self { csv: csv.collect() }
+    ///
+    /// # Errors
+    /// [`Misuse`] with everything that keeps a plan from being followed.
+    pub fn of(settings: &Settings) -> Result<Self> {
+        let faults = faults(settings);
+        if !faults.is_empty() {
+            return Err(Misuse(faults.join("\n")).into());
+        }
+        let mut plans = Self { csv: Vec::new(), ldap: Vec::new() };
+        for directory in &settings.directories {
+            match &directory.source {
+                DirectorySource::Csv(source) => plans.csv.push(csv_plan(directory, source, &settings.organisation)),
+                DirectorySource::Ldap(source) => plans.ldap.push((directory.name.clone(), ldap_plan(source))),
+                DirectorySource::Scim | DirectorySource::None => {}
+            }
+        }
+        Ok(plans)
     }
 
     /// Sets all sources to work.
-    pub fn start(self, feed: &Arc<Feed>) -> Sources {
+    ///
+    /// # Errors
+    /// If a certificate or key cannot be used.
+    pub fn start(self, feed: &Arc<Feed>) -> Result<Sources> {
+        let mut sources = Sources::default();
+        for (name, plan) in self.ldap {
+            let source = LdapSource::new(&name, plan, Arc::clone(feed)).with_context(|| format!("setting up the directory {name}"))?;
+            sources.0.push(tokio::spawn(async move {
+                source.run().await;
+            }));
+        }
         let watches = self.csv.into_iter().filter_map(|plan| CsvWatch::new(Arc::clone(feed), Arc::new(plan)));
-        Sources(watches.map(|watch| tokio::spawn(watch.run())).collect())
+        sources.0.extend(watches.map(|watch| tokio::spawn(watch.run())));
+        Ok(sources)
+    }
+}
+
+/// What keeps the directories' plans from being followed, a line each.
+pub fn faults(settings: &Settings) -> Vec<String> {
+    let fault = |directory: &Directory| match &directory.source {
+        DirectorySource::Ldap(source) => {
+            ldap_plan(source).check().err().map(|error| format!("{}: directory {}: {error}", settings.file.display(), directory.name))
+        }
+        _ => None,
+    };
+    settings.directories.iter().filter_map(fault).collect()
+}
+
+/// A directory's section as the plan of its server.
+pub fn ldap_plan(source: &sections::LdapSource) -> LdapPlan {
+    let servers = source.servers.iter().map(|server| Server {
+        host: server.host.clone(),
+        port: server.port,
+        tls: match (server.ldaps, source.tls.starttls) {
+            (true, _) => Tls::Implicit,
+            (false, true) => Tls::StartTls,
+            (false, false) => Tls::None,
+        },
+    });
+    let bind = match &source.bind {
+        sections::LdapBind::Anonymous => Bind::Anonymous,
+        sections::LdapBind::Simple { dn, password } => Bind::Simple { dn: dn.clone(), password: Password::new(password.reveal()) },
+        sections::LdapBind::External => Bind::External,
+    };
+    let mut mapping = Mapping::preset(match source.preset {
+        sections::LdapPreset::ActiveDirectory => Preset::ActiveDirectory,
+        sections::LdapPreset::OpenLdap => Preset::OpenLdap,
+        sections::LdapPreset::FreeIpa => Preset::FreeIpa,
+    });
+    for (target, attributes) in &source.attributes {
+        mapping.set(target, attributes.split_whitespace().map(str::to_owned).collect());
+    }
+    let plan = LdapPlan::new(servers.collect(), bind, &source.base, mapping);
+    LdapPlan {
+        ca_pem: source.tls.ca_pem.clone(),
+        client_identity: source.tls.client_identity.as_ref().map(|id| (id.certificate_pem.clone(), Password::new(id.key_pem.reveal()))),
+        allow_cleartext: source.allow_cleartext,
+        filter: source.filter.clone().unwrap_or_else(|| plan.filter.clone()),
+        way: match source.way {
+            sections::LdapWay::Auto => Way::Auto,
+            sections::LdapWay::Sync => Way::Sync,
+            sections::LdapWay::DirSync => Way::DirSync,
+            sections::LdapWay::Poll => Way::Poll,
+        },
+        poll_every: source.poll_every,
+        most_gone_percent: source.most_vanishing_percent,
+        failure_grace: source.failing_after,
+        answer_timeout: source.timeout,
+        ..plan
     }
 }
 

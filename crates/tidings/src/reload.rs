@@ -70,7 +70,7 @@ impl Reloader {
         // Everything that can fail comes first.
         let relays: Vec<_> = settings.relays.iter().map(assemble::plan).collect();
         let (safety, alerts) = (settings.safety.clone(), settings.alerts.clone());
-        let plans = Plans::of(&settings);
+        let plans = Plans::of(&settings)?;
         let herald_plan = assemble::herald_plan(&alerts, &relays)?;
         let desk = assemble::desk(settings)?;
         let refit = postman.refit(assemble::route(&relays, &safety));

@@ -36,7 +36,7 @@ pub(crate) static DIRECTORY: Section = Section {
         key(
             "first_load",
             Shape::Choice(&["silent", "told"], &[]),
-            "Whether what a first load finds is told as created; `silent` if absent, but `told` for `scim`, which has no first load to speak of.",
+            "csv, scim: whether what a first load finds is told as created; `silent` if absent, but `told` for `scim`, which has no first load to speak of. That of `ldap` is always silent.",
         ),
         key(
             "notify",
@@ -77,9 +77,9 @@ pub(crate) static DIRECTORY: Section = Section {
         key(
             "attributes",
             Shape::Map,
-            "ldap: which attribute holds what, in place of the preset's: `{ mail = \"mail\", locale = \"preferredLanguage\", site = \"physicalDeliveryOfficeName\" }`. A name that the house does not know becomes one that rules and letters can use.",
+            "ldap: which attributes hold what, in place of the preset's: `{ mail = \"mail\", name = \"displayName cn\", site = \"l\" }`. Of several the first that has a value counts; `!` before one reads it the other way round. What the house knows: key, name, mail, locale, timezone, enabled, public, notify, member, owner, additional_owner, muted_owner, manager, changed_by, changed_at, and group_classes, contact_classes, user_classes, which take object classes. Any other name becomes an attribute that rules and letters can use.",
         ),
-        preset("timeout", Shape::Duration, "30s", "ldap: how long a server may take to answer."),
+        preset("timeout", Shape::Duration, "2m", "ldap: how long a server may take to answer."),
         preset(
             "failing_after",
             Shape::Duration,

@@ -49,6 +49,9 @@ pub(crate) fn build(loading: &Loading<'_>, tables: &[Table<'_>], directories: &[
                 format!("there is no directory `{}`{hint}", shown(directory)),
             );
         }
+        if let Some(error) = table.text("filter").and_then(|filter| Filter::parse(filter).err()) {
+            loading.problem(table.place("filter"), table.key("filter"), error.to_string());
+        }
         let (name, filter) = (table.owned("name").unwrap_or_default(), table.owned("filter").unwrap_or_default());
         if let Err(error) = Filter::parse(&filter)
             && table.has("filter")

@@ -37,6 +37,12 @@ pub(crate) static RULE: Section = Section {
             Shape::Lane,
             "The lane its letters travel in: codes, security, requests, notices, reminders or digests; the kind's own if absent.",
         ),
+        preset(
+            "strict_permissions",
+            Shape::Flag,
+            "false",
+            "Whether `permission:/PATH` means only holders of exactly this path; otherwise holders of a parent of it are told, too.",
+        ),
         preset("disabled_too", Shape::Flag, "false", "Whether people whose account is disabled are told as well."),
         preset("enabled", Shape::Flag, "true", "Whether it is in force."),
     ],
@@ -184,6 +190,11 @@ fn audiences(loading: &Loading<'_>, table: &Table<'_>, name: &str, beside: &Besi
             Ok(Audience::Query(query)) if !beside.queries.iter().any(|known| known.name == query) => {
                 let hint = did_you_mean(&query, beside.queries.iter().map(|known| known.name.as_str()));
                 loading.problem(at, format!("{}[{index}]", table.key(name)), format!("there is no query `{}`{hint}", shown(&query)));
+            }
+            Ok(permission @ Audience::Permission { .. }) if table.flag("strict_permissions") => {
+                let message = "with strict_permissions whoever holds only a parent of this path is not told";
+                loading.warning(at, format!("{}[{index}]", table.key(name)), message);
+                audiences.push(permission.strictly());
             }
             Ok(audience) => audiences.push(audience),
             Err(error) => loading.problem(at, format!("{}[{index}]", table.key(name)), error.to_string()),

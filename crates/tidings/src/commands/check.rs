@@ -3,7 +3,7 @@
 use crate::{
     args::CheckArgs,
     assemble::{self, environment},
-    output,
+    directories, output,
 };
 use anyhow::Result;
 use std::process::ExitCode;
@@ -17,6 +17,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
         Err(found) => problems.extend(assemble::all_problems(&args.config.config, &found)),
         Ok(loaded) => {
             warnings.extend(loaded.warnings.iter().map(ToString::to_string));
+            problems.extend(directories::faults(&loaded.settings));
             match assemble::stationery(&loaded.settings.organisation, loaded.settings.letters.templates.clone()) {
                 Ok(stationery) => {
                     counted = Some((loaded.settings.relays.len(), loaded.settings.rules.all().len(), stationery.locales().len()));

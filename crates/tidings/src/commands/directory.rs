@@ -2,19 +2,23 @@
 
 use super::block_on;
 use crate::{
-    args::{DirectoryCommand, DirectoryLoadArgs, FileMode},
+    args::{DirectoryCommand, DirectoryLoadArgs, DirectorySyncArgs, FileMode},
     assemble::{self, House},
     directories,
     exit::Misuse,
     output,
 };
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use std::{io::IsTerminal, path::Path, process::ExitCode, sync::Arc};
 use tidings_config::{Directory, DirectorySource};
 use tidings_core::directory::LinkRole;
-use tidings_sources::csv::{self, Mode, Progress, Report};
+use tidings_intake::Telling;
+use tidings_sources::{
+    csv::{self, Mode, Progress, Report},
+    ldap::{LdapSource, Once, Visit},
+};
 use tidings_store::{DirectoryStanding, MirrorObject, Target};
 
 /// So many links of one role are shown.
@@ -29,6 +33,7 @@ pub fn run(command: DirectoryCommand) -> Result<ExitCode> {
                 Some(object) => show_object(&name, &object, &config.config, output.json).await,
                 None => show(&name, &config.config, output.json).await,
             },
+            DirectoryCommand::Sync(args) => sync(args).await,
             DirectoryCommand::Load(args) => load(args).await,
         }
     })
@@ -155,6 +160,50 @@ fn print(shown: &Value, as_json: bool) -> Result<ExitCode> {
     }
     output::text(&lines.join("\n"))?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn sync(args: DirectorySyncArgs) -> Result<ExitCode> {
+    let settings = assemble::settings(&args.config.config)?;
+    let directory = directories::find(&settings, &args.name)?;
+    let DirectorySource::Ldap(source) = &directory.source else {
+        return Err(Misuse(format!("{} is fed by {}; only a server is asked", args.name, directory.source.as_str())).into());
+    };
+    let plan = directories::ldap_plan(source);
+    plan.check().map_err(|error| Misuse(error.to_string()))?;
+    // Two that feed one directory would tell the same change twice.
+    let lock = if args.visit { None } else { Some(assemble::lock(&settings)?) };
+    let house = House::build(settings).await?;
+    let bar = progress();
+    let source = LdapSource::new(&args.name, plan, Arc::clone(&house.feed)).context("setting up the directory")?;
+    if args.visit {
+        return visited(&source.visit(5).await.context("looking at the server")?, args.output.json);
+    }
+    let source = source.with_progress({
+        let bar = bar.clone();
+        Arc::new(move |report| bar.set_position(report.entries + report.unchanged))
+    });
+    let once = Once { whole: args.whole, telling: args.silent.then_some(Telling::Silent) };
+    let report = source.once(once).await.context("asking the server")?;
+    bar.finish_and_clear();
+    drop(lock);
+    let taken = report.taken;
+    if args.output.json {
+        output::json(&json!({
+            "entries": report.entries, "unchanged": report.unchanged, "changed": taken.changed, "events": taken.events, "letters": taken.letters,
+        }))?;
+    } else {
+        output::text(&format!(
+            "{} entries read, {} known to be unchanged; {} objects changed, {} events, {} letters",
+            report.entries, report.unchanged, taken.changed, taken.events, taken.letters
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn visited(visit: &Visit, as_json: bool) -> Result<ExitCode> {
+    let samples: Vec<Value> = visit.samples.iter().map(|entry| Value::Object(entry.head.to_json())).collect();
+    let way = format!("{:?}", visit.way).to_lowercase();
+    print(&json!({"server": visit.server, "way": way, "contexts": visit.contexts, "samples": samples}), as_json)
 }
 
 async fn load(args: DirectoryLoadArgs) -> Result<ExitCode> {

@@ -28,7 +28,7 @@ pub fn run(config: &crate::args::ConfigArg) -> Result<ExitCode> {
         if let Some(tls) = &tls {
             listener = listener.with_tls(tls)?;
         }
-        let plans = Plans::of(&settings);
+        let plans = Plans::of(&settings)?;
         let mut house = House::build(settings).await?;
         let mut reloader = Reloader::new(config.config.clone(), Arc::clone(&lock), &house)?;
         let readiness = Arc::new(http::readiness::HouseReadiness::new(house.store.clone()));
@@ -38,7 +38,7 @@ pub fn run(config: &crate::args::ConfigArg) -> Result<ExitCode> {
         let herald = house.herald()?;
         let mut postman = house.postman()?;
         let crowds = house.crowds();
-        let mut sources = plans.start(&house.feed);
+        let mut sources = plans.start(&house.feed)?;
 
         let (address, encrypted) = (listener.bound_addr(), listener.is_tls());
         let (close, closed) = tokio::sync::watch::channel(false);
@@ -55,7 +55,7 @@ pub fn run(config: &crate::args::ConfigArg) -> Result<ExitCode> {
             if let Some(plans) = reloader.reload(&mut house, &mut postman, &herald) {
                 // The old ones stop first: one at a time feeds a directory.
                 drop(std::mem::take(&mut sources));
-                sources = plans.start(&house.feed);
+                sources = plans.start(&house.feed).inspect_err(|error| tracing::error!(%error, "the directories rest")).unwrap_or_default();
             }
             notify_supervisor("READY=1");
         }

@@ -11,7 +11,7 @@ use crate::{
 use std::time::Duration;
 
 /// What an entry is made of, and what the mapping may say of it; any other name is an attribute of the object.
-const TARGETS: [&str; 17] = [
+const TARGETS: [&str; 26] = [
     "key",
     "name",
     "mail",
@@ -20,15 +20,24 @@ const TARGETS: [&str; 17] = [
     "enabled",
     "public",
     "notify",
+    "member",
+    "owner",
+    "additional_owner",
+    "muted_owner",
+    "manager",
+    "changed_by",
+    "changed_at",
+    "group_classes",
+    "contact_classes",
+    "user_classes",
     "account",
     "title",
     "department",
     "company",
-    "telephone",
-    "members",
-    "owner",
-    "additional_owners",
-    "manager",
+    "given_name",
+    "family_name",
+    "phone",
+    "description",
 ];
 
 /// An LDAP server to watch.
@@ -40,6 +49,8 @@ pub struct LdapSource {
     pub tls: LdapTls,
     /// How to sign in.
     pub bind: LdapBind,
+    /// Whether the password may be sent readable without TLS. Default: false.
+    pub allow_cleartext: bool,
     /// The entry below which is watched.
     pub base: String,
     /// What is watched. Default: the preset's.
@@ -54,7 +65,7 @@ pub struct LdapSource {
     pub attributes: Vec<(String, String)>,
     /// The part of all objects, in percent, that may be missing in a comparison. Default: any.
     pub most_vanishing_percent: Option<u8>,
-    /// How long a server may take to answer. Default: 30 s.
+    /// How long a server may take to answer. Default: 2 min.
     pub timeout: Duration,
     /// How long the source must fail before that is told. Default: 1 min.
     pub failing_after: Duration,
@@ -172,6 +183,10 @@ pub(super) fn build(loading: &Loading<'_>, table: &Table<'_>) -> Option<LdapSour
         let message = format!("`{}` is not the name of an entry such as \"dc=example,dc=org\" (RFC 4514)", shown(base));
         loading.problem(table.place("base"), table.key("base"), message);
     }
+    if table.text("first_load") == Some("told") {
+        let message = "a server's content is taken silently the first time; \"told\" goes with csv and scim";
+        loading.problem(table.place("first_load"), table.key("first_load"), message);
+    }
     let (preset, way) = (LdapPreset::of(table.text("preset")?)?, LdapWay::of(table.text("way")?)?);
     let not_spoken = match (preset, way) {
         (LdapPreset::ActiveDirectory, LdapWay::Sync) => {
@@ -189,6 +204,7 @@ pub(super) fn build(loading: &Loading<'_>, table: &Table<'_>) -> Option<LdapSour
         servers,
         tls,
         bind,
+        allow_cleartext: table.flag("allow_cleartext"),
         base: table.owned("base").unwrap_or_default(),
         filter: table.owned("filter"),
         preset,
