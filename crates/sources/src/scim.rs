@@ -33,7 +33,7 @@ use schema::Kind;
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::Arc,
+    sync::{Arc, RwLock},
 };
 use tidings_intake::Feed;
 use tidings_web::{Scope, TokenGate};
@@ -50,47 +50,74 @@ pub struct ScimDirectory {
     pub silent_at_first: bool,
 }
 
-/// What the service is given.
-#[derive(Debug, Clone)]
-pub struct ScimOptions {
-    /// The directories. One stands at `/scim/v2`; of several, each at `/scim/v2/{name}`.
-    pub directories: Vec<ScimDirectory>,
-    /// The server's address as clients know it, `https://tidings.example.org`: resources say where they live.
-    pub public_url: String,
-    /// The longest accepted request in bytes.
-    pub max_body: usize,
-}
-
-/// The service of one directory.
-struct Service {
-    desk: Desk,
-    gate: TokenGate,
+/// The service. Its directories may be exchanged while it is open.
+pub struct Scim {
+    feed: Arc<Feed>,
+    public_url: String,
     max_body: usize,
+    desks: RwLock<Vec<Arc<Desk>>>,
 }
 
-/// The routes of the service. Everything but `/ServiceProviderConfig` needs a token with the scope `scim:write`.
-pub fn routes(feed: &Arc<Feed>, gate: &TokenGate, options: ScimOptions) -> Router {
-    let several = options.directories.len() > 1;
-    let mut router = Router::new();
-    if several {
-        let names: Vec<&str> = options.directories.iter().map(|directory| directory.name.as_str()).collect();
-        let detail = format!("say which directory is meant: {MOUNT}/{{directory}} ({})", names.join(", "));
-        let nowhere = move || async move { ScimError::plain(StatusCode::NOT_FOUND, detail) };
-        router = router.route(MOUNT, any(nowhere.clone())).route(&format!("{MOUNT}/{{*rest}}"), any(nowhere));
+/// The service behind its gate.
+struct Service {
+    scim: Arc<Scim>,
+    gate: TokenGate,
+}
+
+impl Scim {
+    /// A service without directories.
+    ///
+    /// `public_url` is the server's address as clients know it, `https://tidings.example.org`: resources say where they live. `max_body` is the longest accepted request in bytes.
+    pub fn new(feed: Arc<Feed>, public_url: &str, max_body: usize) -> Self {
+        Self { feed, public_url: public_url.trim_end_matches('/').to_owned(), max_body, desks: RwLock::default() }
     }
-    for directory in options.directories {
-        let mount = if several { format!("{MOUNT}/{}", directory.name) } else { MOUNT.to_owned() };
-        let base = format!("{}{mount}", options.public_url.trim_end_matches('/'));
-        let desk = Desk::new(Arc::clone(feed), directory.name, directory.silent_at_first, base);
-        let service = Arc::new(Service { desk, gate: gate.clone(), max_body: options.max_body });
-        let service_routes = Router::new()
-            .route(&mount, any(serve))
-            .route(&format!("{mount}/"), any(serve))
-            .route(&format!("{mount}/{{*rest}}"), any(serve))
-            .with_state(service);
-        router = router.merge(service_routes);
+
+    /// From now on these directories are served: one at `/scim/v2` and at `/scim/v2/{name}`, several at `/scim/v2/{name}` only.
+    pub fn open(&self, directories: Vec<ScimDirectory>) {
+        let several = directories.len() > 1;
+        let mut desks = self.desks.write().expect("nobody panics with the lock");
+        let opened = directories.into_iter().map(|directory| {
+            let base =
+                if several { format!("{}{MOUNT}/{}", self.public_url, directory.name) } else { format!("{}{MOUNT}", self.public_url) };
+            // What is under way keeps its locks, and shares them with what comes.
+            let locks = desks.iter().find(|desk| desk.directory == directory.name).map(|desk| desk.locks()).unwrap_or_default();
+            Arc::new(Desk::new(Arc::clone(&self.feed), directory.name, directory.silent_at_first, base, locks))
+        });
+        *desks = opened.collect();
     }
-    router
+
+    /// The routes. Everything but `/ServiceProviderConfig` needs a token with the scope `scim:write`.
+    pub fn routes(self: &Arc<Self>, gate: &TokenGate) -> Router {
+        let service = Arc::new(Service { scim: Arc::clone(self), gate: gate.clone() });
+        Router::new()
+            .route(MOUNT, any(serve))
+            .route(&format!("{MOUNT}/"), any(serve))
+            .route(&format!("{MOUNT}/{{*rest}}"), any(serve))
+            .with_state(service)
+    }
+
+    /// Which directory a path is about, and what is left of it.
+    ///
+    /// # Errors
+    /// 404 if it does not say.
+    fn desk<'a>(&self, rest: &'a str) -> Result<(Arc<Desk>, &'a str), ScimError> {
+        let desks = self.desks.read().expect("nobody panics with the lock");
+        let rest = rest.trim_matches('/');
+        let (first, more) = rest.split_once('/').unwrap_or((rest, ""));
+        if let Some(desk) = desks.iter().find(|desk| desk.directory == first) {
+            return Ok((Arc::clone(desk), more));
+        }
+        if let [desk] = desks.as_slice() {
+            return Ok((Arc::clone(desk), rest));
+        }
+        let names: Vec<&str> = desks.iter().map(|desk| desk.directory.as_str()).collect();
+        let detail = if names.is_empty() {
+            "no directory of the configuration has the source scim".to_owned()
+        } else {
+            format!("say which directory is meant, {MOUNT}/NAME: {}", names.join(", "))
+        };
+        Err(ScimError::plain(StatusCode::NOT_FOUND, detail))
+    }
 }
 
 async fn serve(State(service): State<Arc<Service>>, Path(path): Path<HashMap<String, String>>, request: extract::Request) -> Response {
@@ -145,14 +172,14 @@ enum Shown {
 
 impl Service {
     async fn answer(&self, rest: &str, request: extract::Request) -> Result<Reply, ScimError> {
-        let wanted = wanted(request.method(), rest);
-        let actor = match (&wanted, self.admit(request.headers()).await) {
+        let aimed = self.scim.desk(rest).and_then(|(desk, rest)| Ok((desk, wanted(request.method(), rest)?)));
+        let actor = match (&aimed, self.admit(request.headers()).await) {
             // Open to everybody, as RFC 7643 §5 advises.
-            (Ok(Wanted::Shown(Shown::Config)), _) => Value::Null,
+            (Ok((_, Wanted::Shown(Shown::Config))), _) => Value::Null,
             (_, Ok(name)) => json!({"type": "account", "name": name}),
             (_, Err(error)) => return Err(error),
         };
-        let wanted = wanted?;
+        let (desk, wanted) = aimed?;
         let parameters = parameters(request.uri())?;
         let headers = request.headers();
         let header = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -164,7 +191,6 @@ impl Service {
             if_none_match: header(IF_NONE_MATCH),
         };
         let nobody = BTreeSet::new();
-        let desk = &self.desk;
         match wanted {
             Wanted::List(kinds) => desk.list(kinds, &Query::read(&parameters)?).await,
             Wanted::Search(kinds) => desk.list(kinds, &Query::read_search(&self.body(request).await?)?).await,
@@ -174,7 +200,7 @@ impl Service {
             Wanted::Patch(kind, id) => desk.patch(kind, &id, self.body(request).await?, &asked, &nobody).await,
             Wanted::Delete(kind, id) => desk.delete(kind, &id, &asked).await,
             Wanted::Bulk => desk.bulk(self.body(request).await?, &asked).await,
-            Wanted::Shown(shown) => self.show(&shown, parameter("filter").is_some()),
+            Wanted::Shown(shown) => self.show(&desk.base, &shown, parameter("filter").is_some()),
         }
     }
 
@@ -210,22 +236,21 @@ impl Service {
         if ![SCIM_JSON, "application/json"].iter().any(|taken| essence.eq_ignore_ascii_case(taken)) {
             return Err(ScimError::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, format!("send {SCIM_JSON} or application/json")));
         }
-        DefaultBodyLimit::max(self.max_body).apply(&mut request);
+        DefaultBodyLimit::max(self.scim.max_body).apply(&mut request);
         let bytes = Bytes::from_request(request, &()).await.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => ScimError::too_large(self.max_body),
+            StatusCode::PAYLOAD_TOO_LARGE => ScimError::too_large(self.scim.max_body),
             _ => ScimError::syntax("the body did not arrive whole"),
         })?;
         serde_json::from_slice(&bytes).map_err(|error| ScimError::syntax(format!("the body is not JSON: {error}")))
     }
 
-    fn show(&self, shown: &Shown, filtered: bool) -> Result<Reply, ScimError> {
+    fn show(&self, base: &str, shown: &Shown, filtered: bool) -> Result<Reply, ScimError> {
         // RFC 7644 §4: a filter on these is refused, so that nobody takes them for filtered.
         if filtered {
             return Err(ScimError::plain(StatusCode::FORBIDDEN, "this cannot be filtered"));
         }
-        let base = &self.desk.base;
         let (all, id, what) = match shown {
-            Shown::Config => return Ok(Reply::ok(discovery::service_provider_config(base, self.max_body))),
+            Shown::Config => return Ok(Reply::ok(discovery::service_provider_config(base, self.scim.max_body))),
             Shown::ResourceTypes(id) => (discovery::resource_types(base), id, "resource type"),
             Shown::Schemas(id) => (discovery::schemas(base), id, "schema"),
         };

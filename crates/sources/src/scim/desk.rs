@@ -73,14 +73,30 @@ pub(super) struct Desk {
     /// Where the directory's resources live, without a slash at the end.
     pub(super) base: String,
     /// Changes of one resource go one after the other, as do those that give a user name away. Whoever holds a lock on an id may take one on a name, never the other way round.
+    locks: Arc<Locks>,
+}
+
+/// The locks of a directory.
+pub(super) struct Locks {
     ids: [Mutex<()>; LOCKS],
     names: [Mutex<()>; LOCKS],
 }
 
-impl Desk {
-    pub(super) fn new(feed: Arc<Feed>, directory: String, silent_at_first: bool, base: String) -> Self {
+impl Default for Locks {
+    fn default() -> Self {
         let locks = || std::array::from_fn(|_| Mutex::new(()));
-        Self { feed, directory, silent_at_first, base, ids: locks(), names: locks() }
+        Self { ids: locks(), names: locks() }
+    }
+}
+
+impl Desk {
+    pub(super) fn new(feed: Arc<Feed>, directory: String, silent_at_first: bool, base: String, locks: Arc<Locks>) -> Self {
+        Self { feed, directory, silent_at_first, base, locks }
+    }
+
+    /// The locks, for another desk of the same directory.
+    pub(super) fn locks(&self) -> Arc<Locks> {
+        Arc::clone(&self.locks)
     }
 
     pub(super) fn mirror(&self) -> &dyn Mirror {
@@ -145,7 +161,7 @@ impl Desk {
         request: &Request,
         awaited: &BTreeSet<String>,
     ) -> Result<Reply, ScimError> {
-        let _lock = self.lock(&self.ids, id).await;
+        let _lock = self.lock(&self.locks.ids, id).await;
         let object = self.object(kind, id).await?;
         check_match(request, &object)?;
         let speaks_of = |schema: &str| speaks_of(&body, schema);
@@ -182,7 +198,7 @@ impl Desk {
         awaited: &BTreeSet<String>,
     ) -> Result<Reply, ScimError> {
         let operations = patch::read(kind, body)?;
-        let _lock = self.lock(&self.ids, id).await;
+        let _lock = self.lock(&self.locks.ids, id).await;
         let object = self.object(kind, id).await?;
         check_match(request, &object)?;
         let before = self.writable(kind, &object).await?;
@@ -266,7 +282,7 @@ impl Desk {
     /// # Errors
     /// 404, 412.
     pub(super) async fn delete(&self, kind: Kind, id: &str, request: &Request) -> Result<Reply, ScimError> {
-        let _lock = self.lock(&self.ids, id).await;
+        let _lock = self.lock(&self.locks.ids, id).await;
         let object = self.object(kind, id).await?;
         check_match(request, &object)?;
         self.take(Became::Gone { key: id.to_owned() }, request).await?;
@@ -302,7 +318,7 @@ impl Desk {
         owner: Option<&MirrorObject>,
     ) -> Result<Option<MutexGuard<'_, ()>>, ScimError> {
         let Some(name) = resource.get("userName").and_then(Value::as_str).filter(|_| kind == Kind::User) else { return Ok(None) };
-        let lock = self.lock(&self.names, &name.to_lowercase()).await;
+        let lock = self.lock(&self.locks.names, &name.to_lowercase()).await;
         let others = self.mirror().find(&self.directory, entry::ACCOUNT, name).await?;
         if others.iter().any(|other| owner.is_none_or(|owner| owner.id != other.id)) {
             return Err(ScimError::uniqueness(format!("the userName `{}` is taken", clip(name))));

@@ -22,7 +22,7 @@ use tidings_core::{
 };
 use tidings_intake::{Desk, DeskParts, Feed, Intake, Queries, RelayImprint};
 use tidings_render::{Stationery, StationeryOptions};
-use tidings_sources::scim::{ScimDirectory, ScimOptions, routes};
+use tidings_sources::scim::{Scim, ScimDirectory};
 use tidings_store::{Database, Filter, OpenOptions, SealKey};
 use tidings_web::{GateLimits, Grant, KeeperError, RequestIds, Scope, Surface, TokenDigest, TokenGate, TokenKeeper, mint};
 use tower::ServiceExt;
@@ -36,6 +36,7 @@ pub(crate) const MAX_BODY: usize = 1024 * 1024;
 pub(crate) struct House {
     pub(crate) store: Arc<dyn Database>,
     pub(crate) feed: Arc<Feed>,
+    pub(crate) scim: Arc<Scim>,
     router: Router,
     token: String,
     /// A token that may not write here.
@@ -111,6 +112,8 @@ impl House {
                 envelope_from: None,
             }],
             guard: EnvironmentGuard::new(Mode::Live, None, None, Vec::new()),
+            queries: Queries::default(),
+            flood: FloodLimits::default(),
             clock,
             queries: Queries::default(),
             flood: FloodLimits::default(),
@@ -120,17 +123,11 @@ impl House {
         let ((token, digest), (stranger, other)) = (mint([1; 32]), mint([2; 32]));
         let keeper = Keeper(HashMap::from([(digest, grant("entra", Scope::ScimWrite)), (other, grant("poster", Scope::EventsWrite))]));
         let gate = TokenGate::new(Arc::new(keeper), || SystemTime::UNIX_EPOCH, GateLimits::default());
-        let options = ScimOptions {
-            directories: directories
-                .iter()
-                .map(|(name, silent)| ScimDirectory { name: (*name).to_owned(), silent_at_first: *silent })
-                .collect(),
-            public_url: public_url.to_owned(),
-            max_body: MAX_BODY,
-        };
+        let scim = Arc::new(Scim::new(Arc::clone(&feed), public_url, MAX_BODY));
+        scim.open(directories.iter().map(|(name, silent)| ScimDirectory { name: (*name).to_owned(), silent_at_first: *silent }).collect());
         let surface = Surface { request_timeout: Duration::from_secs(120), ..Surface::new(RequestIds::seeded(1)) };
-        let router = surface.over(routes(&feed, &gate, options));
-        Self { store, feed, router, token, stranger, _folder: folder }
+        let router = surface.over(scim.routes(&gate));
+        Self { store, feed, scim, router, token, stranger, _folder: folder }
     }
 
     pub(crate) fn router(&self) -> Router {

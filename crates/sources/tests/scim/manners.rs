@@ -299,4 +299,12 @@ async fn several_directories_stand_beside_each_other_and_a_first_load_may_be_sil
     house.feed.mirror().end_refresh("partners", None).await.unwrap();
     house.post("/partners/Users", &user("grace")).await.is(201);
     assert_eq!(house.events().await.len(), 2);
+
+    // Another configuration: one directory is left, and is found by its name as before, and without one.
+    house.scim.open(vec![tidings_sources::scim::ScimDirectory { name: "partners".to_owned(), silent_at_first: true }]);
+    assert_eq!(house.get("/Users").await.is(200).body["totalResults"], 2);
+    assert_eq!(house.get("/partners/Users").await.is(200).body["totalResults"], 2);
+    house.get(&format!("/hr/Users/{}", here.id())).await.is(404);
+    house.scim.open(Vec::new());
+    house.get("/Users").await.is(404);
 }
