@@ -50,7 +50,7 @@ async fn stage(folder: &Path, args: &DemoArgs) -> Result<ExitCode> {
     let readiness = Arc::new(http::readiness::HouseReadiness::new(house.store.clone()));
     let exposition = http::metrics::Exposition::install(house.store.clone(), Arc::new(clock::SystemClock))?;
     let relays = tokio::sync::watch::Sender::new(house.relays.iter().map(|relay| relay.name.clone()).collect());
-    let router = http::router(&house, relays.subscribe(), readiness, exposition)?;
+    let router = http::router(&house, &http::scim(&house), relays.subscribe(), readiness, exposition)?;
     let (leave, left) = tokio::sync::watch::channel(false);
     let serving = tokio::spawn(api.serve(router, wait(left.clone())));
 

@@ -8,6 +8,7 @@ use tidings_intake::Feed;
 use tidings_sources::{
     csv::{BadRows, CsvPlan, CsvWatch},
     ldap::{Bind, LdapPlan, LdapSource, Mapping, Password, Preset, Server, Tls, Way},
+    scim::{Scim, ScimDirectory},
 };
 use tokio::task::JoinHandle;
 
@@ -27,6 +28,7 @@ impl Drop for Sources {
 pub struct Plans {
     csv: Vec<CsvPlan>,
     ldap: Vec<(String, LdapPlan)>,
+    scim: Vec<ScimDirectory>,
 }
 
 impl Plans {
@@ -39,12 +41,15 @@ impl Plans {
         if !faults.is_empty() {
             return Err(Misuse(faults.join("\n")).into());
         }
-        let mut plans = Self { csv: Vec::new(), ldap: Vec::new() };
+        let mut plans = Self { csv: Vec::new(), ldap: Vec::new(), scim: Vec::new() };
         for directory in &settings.directories {
             match &directory.source {
                 DirectorySource::Csv(source) => plans.csv.push(csv_plan(directory, source, &settings.organisation)),
                 DirectorySource::Ldap(source) => plans.ldap.push((directory.name.clone(), ldap_plan(source))),
-                DirectorySource::Scim | DirectorySource::None => {}
+                DirectorySource::Scim => {
+                    plans.scim.push(ScimDirectory { name: directory.name.clone(), silent_at_first: !directory.first_load_told });
+                }
+                DirectorySource::None => {}
             }
         }
         Ok(plans)
@@ -54,7 +59,8 @@ impl Plans {
     ///
     /// # Errors
     /// If a certificate or key cannot be used.
-    pub fn start(self, feed: &Arc<Feed>) -> Result<Sources> {
+    pub fn start(self, feed: &Arc<Feed>, scim: &Scim) -> Result<Sources> {
+        scim.open(self.scim);
         let mut sources = Sources::default();
         for (name, plan) in self.ldap {
             let source = LdapSource::new(&name, plan, Arc::clone(feed)).with_context(|| format!("setting up the directory {name}"))?;

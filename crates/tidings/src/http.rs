@@ -11,6 +11,7 @@ use readiness::HouseReadiness;
 use std::{sync::Arc, time::SystemTime};
 use tidings_console::api::Window;
 use tidings_core::Clock;
+use tidings_sources::scim::Scim;
 use tidings_web::{GateLimits, RequestIds, Surface, TokenGate, health_routes};
 use tokio::sync::watch;
 
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 /// If the system has no random numbers for request ids.
 pub fn router(
     house: &House,
+    scim: &Arc<Scim>,
     relays: watch::Receiver<Vec<String>>,
     readiness: Arc<HouseReadiness>,
     metrics: metrics::Exposition,
@@ -29,13 +31,19 @@ pub fn router(
     let batches = Arc::new(batches::IntakeEnder(Arc::clone(&house.intake)));
     let window = Window { store: house.store.clone(), relays, batches };
     let routes = Router::new()
-        .merge(tidings_sources::api::routes(
-            Arc::clone(&house.intake),
-            &gate,
-            usize::try_from(house.server.max_body_bytes).unwrap_or(usize::MAX),
-        ))
+        .merge(tidings_sources::api::routes(Arc::clone(&house.intake), &gate, max_body(house)))
+        .merge(scim.routes(&gate))
         .merge(tidings_console::api::routes(window, &gate))
         .merge(health_routes(readiness))
         .merge(metrics.routes());
     Ok(Surface::new(RequestIds::seeded(u64::from_le_bytes(clock::random()?))).over(routes))
+}
+
+/// The service for identity providers; its directories come later.
+pub fn scim(house: &House) -> Arc<Scim> {
+    Arc::new(Scim::new(Arc::clone(&house.feed), &house.server.public_url, max_body(house)))
+}
+
+fn max_body(house: &House) -> usize {
+    usize::try_from(house.server.max_body_bytes).unwrap_or(usize::MAX)
 }

@@ -34,11 +34,12 @@ pub fn run(config: &crate::args::ConfigArg) -> Result<ExitCode> {
         let readiness = Arc::new(http::readiness::HouseReadiness::new(house.store.clone()));
         let exposition = http::metrics::Exposition::install(house.store.clone(), Arc::new(SystemClock))?;
         let upkeep = tokio::spawn(exposition.clone().upkeep());
-        let router = http::router(&house, reloader.relays(), Arc::clone(&readiness), exposition)?;
+        let scim = http::scim(&house);
+        let router = http::router(&house, &scim, reloader.relays(), Arc::clone(&readiness), exposition)?;
         let herald = house.herald()?;
         let mut postman = house.postman()?;
         let crowds = house.crowds();
-        let mut sources = plans.start(&house.feed)?;
+        let mut sources = plans.start(&house.feed, &scim)?;
 
         let (address, encrypted) = (listener.bound_addr(), listener.is_tls());
         let (close, closed) = tokio::sync::watch::channel(false);
@@ -55,7 +56,7 @@ pub fn run(config: &crate::args::ConfigArg) -> Result<ExitCode> {
             if let Some(plans) = reloader.reload(&mut house, &mut postman, &herald) {
                 // The old ones stop first: one at a time feeds a directory.
                 drop(std::mem::take(&mut sources));
-                sources = plans.start(&house.feed).inspect_err(|error| tracing::error!(%error, "the directories rest")).unwrap_or_default();
+                sources = plans.start(&house.feed, &scim).inspect_err(|error| tracing::error!(%error, "the directories rest")).unwrap_or_default();
             }
             notify_supervisor("READY=1");
         }
