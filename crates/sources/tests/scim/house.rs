@@ -115,8 +115,6 @@ impl House {
             queries: Queries::default(),
             flood: FloodLimits::default(),
             clock,
-            queries: Queries::default(),
-            flood: FloodLimits::default(),
         });
         let intake = Arc::new(Intake::open(store.clone(), desk).await.unwrap());
         let feed = Arc::new(Feed::new(intake, store.clone()));

@@ -56,7 +56,10 @@ pub fn run(config: &crate::args::ConfigArg) -> Result<ExitCode> {
             if let Some(plans) = reloader.reload(&mut house, &mut postman, &herald) {
                 // The old ones stop first: one at a time feeds a directory.
                 drop(std::mem::take(&mut sources));
-                sources = plans.start(&house.feed, &scim).inspect_err(|error| tracing::error!(%error, "the directories rest")).unwrap_or_default();
+                sources = plans
+                    .start(&house.feed, &scim)
+                    .inspect_err(|error| tracing::error!(%error, "the directories rest"))
+                    .unwrap_or_default();
             }
             notify_supervisor("READY=1");
         }
