@@ -226,11 +226,8 @@ mod tests {
         let way = |name: &str| Way { name: name.to_owned(), next: None };
         let _herald = Herald::start(HeraldOptions {
             news: news.clone(),
-            ways: vec![way("main"), way("backup")],
-            preferred: None,
-            after: Duration::from_millis(20),
+            plan: HeraldPlan { ways: vec![way("main"), way("backup")], preferred: None, after: Duration::from_millis(20), webhook: None },
             door: Arc::new(Stiff { refusals: Mutex::new(1), taken }),
-            webhook: None,
             clock: Arc::new(FixedClock::at("2026-11-22T09:00:00Z")),
         });
         let trouble = RelayTrouble { stage: Stage::Connect, what: "refused".into(), hint: None, kind: TroubleKind::Unreachable };
@@ -240,5 +237,29 @@ mod tests {
         news.tell("main", News::Recovered);
         let (recovered, by) = events.recv().await.expect("the herald lives");
         assert_eq!((recovered["type"].as_str(), by.as_str()), (Some("tidings.relay.recovered"), "main"));
+    }
+
+    #[tokio::test]
+    async fn another_plan_keeps_what_is_known_of_relays_that_stay() {
+        let news = Newswire::default();
+        let (taken, mut events) = mpsc::unbounded_channel();
+        let plan = |relays: &[&str]| {
+            let ways = relays.iter().map(|name| Way { name: (*name).to_owned(), next: None }).collect();
+            HeraldPlan { ways, preferred: None, after: Duration::from_millis(20), webhook: None }
+        };
+        let herald = Herald::start(HeraldOptions {
+            news: news.clone(),
+            plan: plan(&["main", "backup"]),
+            door: Arc::new(Stiff { refusals: Mutex::new(0), taken }),
+            clock: Arc::new(FixedClock::at("2026-11-22T09:00:00Z")),
+        });
+        let trouble = RelayTrouble { stage: Stage::Connect, what: "refused".into(), hint: None, kind: TroubleKind::Unreachable };
+        news.tell("main", News::Held { trouble });
+        let (held, by) = events.recv().await.expect("the herald lives");
+        assert_eq!((held["type"].as_str(), by.as_str()), (Some("tidings.relay.held"), "backup"));
+        herald.refit(plan(&["main", "third"]));
+        news.tell("main", News::Recovered);
+        let (over, by) = events.recv().await.expect("the herald lives");
+        assert_eq!((over["type"].as_str(), by.as_str()), (Some("tidings.relay.recovered"), "main"), "that it was held is not forgotten");
     }
 }
