@@ -49,6 +49,8 @@ impl House {
             envelope_from: None,
         };
         let desk = Desk::new(DeskParts {
+            queries: tidings_intake::Queries::new(),
+            flood: tidings_core::flood::FloodLimits::default(),
             stationery: Arc::new(Stationery::load(StationeryOptions::default()).unwrap()),
             rules: Arc::new(RuleSet::new(vec![Rule::simple("everything", vec![TypePattern::parse("*").unwrap()], vec![reader])])),
             relays: vec![relay],
