@@ -49,14 +49,12 @@ impl House {
             envelope_from: None,
         };
         let desk = Desk::new(DeskParts {
-            queries: tidings_intake::Queries::new(),
-            flood: tidings_core::flood::FloodLimits::default(),
+            queries: Queries::new(),
+            flood: FloodLimits::default(),
             stationery: Arc::new(Stationery::load(StationeryOptions::default()).unwrap()),
             rules: Arc::new(RuleSet::new(vec![Rule::simple("everything", vec![TypePattern::parse("*").unwrap()], vec![reader])])),
             relays: vec![relay],
             guard: EnvironmentGuard::new(GuardMode::Live, None, None, Vec::new()),
-            queries: Queries::default(),
-            flood: FloodLimits::default(),
             clock,
         });
         let intake = Arc::new(Intake::open(store.clone(), desk).await.unwrap());

@@ -102,8 +102,6 @@ impl House {
         let to = vec![Audience::parse(WATCH).unwrap()];
         let on = ["object.*", "membership.*", "management.*"].map(|on| TypePattern::parse(on).unwrap()).to_vec();
         let desk = Desk::new(DeskParts {
-            queries: tidings_intake::Queries::new(),
-            flood: tidings_core::flood::FloodLimits::default(),
             stationery: Arc::new(Stationery::load(StationeryOptions::default()).unwrap_or_else(|problems| panic!("{problems:?}"))),
             rules: Arc::new(RuleSet::new(vec![Rule::simple("watch", on, to)])),
             relays: vec![RelayImprint {
