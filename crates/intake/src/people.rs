@@ -206,20 +206,4 @@ impl Mirror for People {
         self.below(group.0, &mut vec![group.0], &mut found);
         Ok(self.page(found, after, limit))
     }
-
-    async fn keyed(&self, _: &str, _: &[String]) -> Result<Vec<MirrorObject>, StoreError> {
-        no()
-    }
-    async fn documents(&self, _: &[ObjectId]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
-        no()
-    }
-    async fn find(&self, _: &str, _: &str, _: &str) -> Result<Vec<MirrorObject>, StoreError> {
-        no()
-    }
-    async fn listing(&self, _: &str, _: &ObjectType, _: u64, _: u32) -> Result<(u64, Vec<MirrorObject>), StoreError> {
-        no()
-    }
-    async fn linked(&self, _: ObjectId, _: LinkRole, _: &[String]) -> Result<Vec<MirrorLink>, StoreError> {
-        no()
-    }
 }
