@@ -13,7 +13,10 @@ use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 use tidings_core::{
     directory::{Became, Change, Entry, Link, LinkRole},
@@ -74,6 +77,8 @@ pub(super) struct Desk {
     pub(super) base: String,
     /// Changes of one resource go one after the other, as do those that give a user name away. Whoever holds a lock on an id may take one on a name, never the other way round.
     locks: Arc<Locks>,
+    /// Set once the first load is known to be over.
+    loaded: AtomicBool,
 }
 
 /// The locks of a directory.
@@ -91,7 +96,7 @@ impl Default for Locks {
 
 impl Desk {
     pub(super) fn new(feed: Arc<Feed>, directory: String, silent_at_first: bool, base: String, locks: Arc<Locks>) -> Self {
-        Self { feed, directory, silent_at_first, base, locks }
+        Self { feed, directory, silent_at_first, base, locks, loaded: AtomicBool::new(false) }
     }
 
     /// The locks, for another desk of the same directory.
@@ -290,7 +295,7 @@ impl Desk {
     }
 
     async fn take(&self, became: Became, request: &Request) -> Result<(), ScimError> {
-        let silent = self.silent_at_first && self.mirror().directory(&self.directory).await?.loaded_at.is_none();
+        let silent = !self.loaded.load(Ordering::Relaxed) && !self.is_loaded().await?;
         let batch = Batch {
             directory: self.directory.clone(),
             changes: vec![Change::of(became)],
@@ -301,6 +306,17 @@ impl Desk {
         };
         self.feed.take_by(batch, Some(&request.actor)).await?;
         Ok(())
+    }
+
+    /// Whether the first load is over. A directory that is told from the beginning has none.
+    async fn is_loaded(&self) -> Result<bool, ScimError> {
+        let mut loaded = self.mirror().directory(&self.directory).await?.loaded_at.is_some();
+        if !loaded && !self.silent_at_first {
+            self.mirror().end_refresh(&self.directory, None).await?;
+            loaded = true;
+        }
+        self.loaded.store(loaded, Ordering::Relaxed);
+        Ok(loaded)
     }
 
     async fn lock<'a>(&'a self, locks: &'a [Mutex<()>; LOCKS], name: &str) -> MutexGuard<'a, ()> {

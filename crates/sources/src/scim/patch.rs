@@ -3,6 +3,9 @@
 //! Understood beyond the RFC, since Entra ID and Okta send it: operations in any case, paths as keys of a value without a path, a value with a removal, `"False"`, a manager
 //! as a text alone.
 
+#[cfg(test)]
+mod tests;
+
 use super::{
     error::ScimError,
     resource::{attribute, check_schema, coerce, one},
