@@ -413,7 +413,8 @@ pub enum DirectoryCommand {
         #[command(flatten)]
         output: JsonArg,
     },
-    /// Ask a server for what has changed, or compare everything, and end; not while `tidings serve` watches it.
+    /// Ask a server for what has changed, or compare everything, and end; not while `tidings serve` watches it. For a directory of the source scim with a silent first load, say
+    /// that this load is over.
     Sync(DirectorySyncArgs),
     /// Take a file into a directory of the source csv, and report every row that cannot be read.
     Load(DirectoryLoadArgs),
@@ -422,7 +423,7 @@ pub enum DirectoryCommand {
 /// See [`DirectoryCommand::Sync`].
 #[derive(Debug, Args)]
 pub struct DirectorySyncArgs {
-    /// The directory, of the source ldap.
+    /// The directory, of the source ldap or scim.
     pub name: String,
     /// Read and compare everything, instead of what has changed since the last time.
     #[arg(long)]

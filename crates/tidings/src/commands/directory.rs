@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use std::{io::IsTerminal, path::Path, process::ExitCode, sync::Arc};
-use tidings_config::{Directory, DirectorySource};
+use tidings_config::{Directory, DirectorySource, Settings};
 use tidings_core::directory::LinkRole;
 use tidings_intake::Telling;
 use tidings_sources::{
@@ -165,8 +165,10 @@ fn print(shown: &Value, as_json: bool) -> Result<ExitCode> {
 async fn sync(args: DirectorySyncArgs) -> Result<ExitCode> {
     let settings = assemble::settings(&args.config.config)?;
     let directory = directories::find(&settings, &args.name)?;
-    let DirectorySource::Ldap(source) = &directory.source else {
-        return Err(Misuse(format!("{} is fed by {}; only a server is asked", args.name, directory.source.as_str())).into());
+    let source = match &directory.source {
+        DirectorySource::Ldap(source) => source,
+        DirectorySource::Scim => return over(&settings, &args).await,
+        other => return Err(Misuse(format!("{} is fed by {}; only a server is asked", args.name, other.as_str())).into()),
     };
     let plan = directories::ldap_plan(source);
     plan.check().map_err(|error| Misuse(error.to_string()))?;
@@ -196,6 +198,17 @@ async fn sync(args: DirectorySyncArgs) -> Result<ExitCode> {
             "{} entries read, {} known to be unchanged; {} objects changed, {} events, {} letters",
             report.entries, report.unchanged, taken.changed, taken.events, taken.letters
         ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says that the first load of a directory is over, which an identity provider does not say itself: what it changes from now on is told.
+async fn over(settings: &Settings, args: &DirectorySyncArgs) -> Result<ExitCode> {
+    assemble::store(settings).await?.end_refresh(&args.name, None).await?;
+    if args.output.json {
+        output::json(&json!({"loaded": true}))?;
+    } else {
+        output::text(&format!("the first load of {} is over: what changes from now on is told", args.name))?;
     }
     Ok(ExitCode::SUCCESS)
 }
