@@ -230,7 +230,7 @@ fn measure(samples: &[Sample], pages: &[String]) {
         if found.overflow > 0 {
             say(found, &format!("{} pixels stick out sideways", found.overflow));
         }
-        if found.texts < 8 {
+        if found.texts < 7 {
             say(found, &format!("only {} texts can be seen", found.texts));
         }
         if found.contrast < READABLE {

@@ -1,15 +1,17 @@
 //! Directory Manager's page, switch by switch: `data/switches.toml` says who is told of a series of changes, and the real program has to agree.
 //!
-//! One server keeps a directory for every switch, in which that one alone is on, and some more. Every change is put into all of their folders at once.
+//! One server keeps a directory for every switch, in which that one alone is on, and some more. Every change is put into all of their folders at once; and, in a second run, is
+//! made in a real slapd that all of them follow.
 
 mod house;
 
-use house::House;
+use house::{House, sql};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
 };
+use tidings_testkit::slapd::{PASSWORD, SUFFIX, Slapd, group, person};
 
 /// Readers by directory.
 type Readers = BTreeMap<String, BTreeSet<String>>;
@@ -23,7 +25,19 @@ struct Table {
 struct Change {
     what: String,
     file: String,
+    /// The same change for an LDAP server, if it can say it.
+    ldif: Option<String>,
+    /// The server does not say who did it.
+    nameless: bool,
     told: Readers,
+}
+
+fn people() -> String {
+    format!("ou=people,{SUFFIX}")
+}
+
+fn groups() -> String {
+    format!("ou=groups,{SUFFIX}")
 }
 
 fn table() -> Table {
@@ -39,7 +53,9 @@ fn table() -> Table {
         for name in told.keys() {
             assert!(switches.contains_key(name), "`{name}` is no switch of the table");
         }
-        Change { what: text(&change["what"]), file: text(&change["file"]), told }
+        let ldif = change.get("ldif").map(|ldif| text(ldif).replace("@people", &people()).replace("@groups", &groups()));
+        let nameless = change.get("nameless").is_some_and(|nameless| nameless.as_bool() == Some(true));
+        Change { what: text(&change["what"]), file: text(&change["file"]), ldif, nameless, told }
     });
     Table { start: text(&table["start"]), changes: changes.collect(), switches }
 }
@@ -68,18 +84,23 @@ fn expected(table: &Table, change: &Change, directory: &str) -> BTreeSet<String>
     }
 }
 
-fn directory(name: &str, notify: &str) -> String {
-    format!(
-        "[[directory]]\nname = \"{name}\"\nsource = \"csv\"\nfolder = \"in/{name}\"\npoll_every = \"100ms\"\nmost_vanishing = \"100%\"\n{notify}\n"
-    )
+/// Where a directory comes from, as its section says it.
+type Source<'a> = &'a dyn Fn(&str) -> String;
+
+fn csv(name: &str) -> String {
+    format!("source = \"csv\"\nfolder = \"in/{name}\"\npoll_every = \"100ms\"\nmost_vanishing = \"100%\"")
+}
+
+fn directory(name: &str, source: Source<'_>, notify: &str) -> String {
+    format!("[[directory]]\nname = \"{name}\"\n{}\n{notify}\n", source(name))
 }
 
 /// The configuration of all directories, and their names.
-fn directories(table: &Table) -> (String, Vec<String>) {
+fn directories(table: &Table, source: Source<'_>) -> (String, Vec<String>) {
     let mut text = String::new();
     let mut names = Vec::new();
     for (name, switch) in &table.switches {
-        text += &directory(name, &format!("[directory.notify]\n{switch}\n"));
+        text += &directory(name, source, &format!("[directory.notify]\n{switch}\n"));
         names.push(name.clone());
     }
     let all = ["actor", "owner_manager", "object", "public_group_owners", "added_member", "removed_member"]
@@ -89,7 +110,7 @@ fn directories(table: &Table) -> (String, Vec<String>) {
         all.concat()
     );
     for (name, notify) in MORE {
-        text += &directory(name, if name == "all" { &all } else { notify });
+        text += &directory(name, source, if name == "all" { &all } else { notify });
         names.push(name.to_owned());
     }
     text += "[[rule]]\nname = \"replaced:actor\"\non = [\"*\"]\nto = [\"actor\"]\ndirectory = \"replaced\"\nenabled = false\n";
@@ -132,7 +153,7 @@ fn readers(house: &House, known: &mut BTreeSet<String>) -> Readers {
 #[test]
 fn every_switch_tells_exactly_those_whom_the_page_says() {
     let table = table();
-    let (text, names) = directories(&table);
+    let (text, names) = directories(&table, &csv);
     let mut house = House::furnish(|config| config.more(&text));
     for name in &names {
         fs::create_dir_all(house.path().join("in").join(name)).expect("our own folder can be written");
@@ -159,4 +180,72 @@ fn every_switch_tells_exactly_those_whom_the_page_says() {
     let rules = house.json(&["rules", "list"]);
     let switches = rules.as_array().expect("a list").iter().filter(|rule| rule["origin"] == "switch" && rule["directory"] == "all").count();
     assert_eq!(switches, table.switches.len());
+}
+
+/// The company of the table as it stands in an LDAP server: what is public stands in businessCategory, additional owners in seeAlso, and contacts are residential persons.
+fn company() -> String {
+    let users = ["ada", "boss", "gina", "grace", "hal", "max", "ivy", "joe"].map(person).concat();
+    let managed =
+        ["linus", "eve"].map(|name| format!("{}manager: cn=boss,{}\n\n", person(name).trim_start().replace("\n\n", "\n"), people()));
+    let mute = person("mute").replace("mail: mute@example.org\n", "").replace("\n\n", "\n") + &format!("manager: cn=boss,{}\n\n", people());
+    let kim = format!(
+        "dn: cn=kim,{0}\nobjectClass: residentialPerson\nobjectClass: extensibleObject\ncn: kim\nsn: kim\nl: Here\nmail: kim@example.org\nmanager: cn=boss,{0}\n\n",
+        people()
+    );
+    let owned = |name: &str, members: &[&str], public: &str, more: &[&str]| {
+        let more: String = more.iter().map(|owner| format!("seeAlso: cn={owner},{}\n", people())).collect();
+        let group = group(name, members);
+        format!("{}\nowner: cn=grace,{}\nbusinessCategory: {public}\n{more}\n", group.trim_end(), people())
+    };
+    let barrier = person("barrier").replace("mail: barrier@example.org\n", "");
+    let groups = owned("pub", &["linus", "max"], "yes", &["hal"]) + &owned("priv", &["linus"], "no", &[]);
+    [users, managed.concat(), mute, kim, barrier, groups].concat()
+}
+
+/// Waits until every directory has come so far that it knows the barrier by this name.
+fn pass(house: &House, slapd: &Slapd, directories: usize, name: &str) {
+    slapd.modify(&format!("dn: cn=barrier,{}\nchangetype: modify\nreplace: displayName\ndisplayName: {name}", people()));
+    let count = format!("SELECT count(*) FROM object WHERE name = '{name}'");
+    house.until(&format!("all directories to pass {name}"), || {
+        (sql(&house.database(), &count).trim() == directories.to_string()).then_some(())
+    });
+}
+
+#[test]
+fn every_switch_tells_the_same_people_of_changes_in_a_real_ldap_server() {
+    let table = table();
+    let slapd = Slapd::builder().content(&company()).start();
+    let source = |_: &str| {
+        format!(
+            "source = \"ldap\"\nurl = \"{}\"\nbase = \"{SUFFIX}\"\npreset = \"openldap\"\nattributes = {{ public = \"businessCategory\", additional_owner = \"seeAlso\", contact_classes = \"residentialPerson\" }}",
+            slapd.url()
+        )
+    };
+    let (text, names) = directories(&table, &source);
+    let mut house = House::furnish(|config| config.more(&text));
+    house.token = house.create_token("outbox:read");
+    house.serve();
+    let loaded = "SELECT count(*) FROM directory WHERE loaded_at IS NOT NULL";
+    house.until("all directories to be loaded", || (sql(&house.database(), loaded).trim() == names.len().to_string()).then_some(()));
+    let mut known = BTreeSet::new();
+    assert_eq!(readers(&house, &mut known), Readers::new(), "a first load is silent");
+    let (mut wrong, mut played) = (Vec::new(), 0);
+    for (number, change) in table.changes.iter().enumerate() {
+        let Some(ldif) = &change.ldif else { continue };
+        slapd.modify_as(&format!("cn=ada,{}", people()), PASSWORD, ldif);
+        pass(&house, &slapd, names.len(), &format!("barrier {number}"));
+        let told = readers(&house, &mut known);
+        for name in &names {
+            let (told, mut expected) = (told.get(name).cloned().unwrap_or_default(), expected(&table, change, name));
+            if change.nameless {
+                expected.remove("ada");
+            }
+            if told != expected {
+                wrong.push(format!("{}: {name}: told {told:?}, expected {expected:?}", change.what));
+            }
+        }
+        played += 1;
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(played >= 10 && known.len() > 80, "{played} changes, {} letters", known.len());
 }
