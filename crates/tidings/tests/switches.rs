@@ -193,7 +193,8 @@ fn company() -> String {
         people()
     );
     let owned = |name: &str, members: &[&str], public: &str, more: &[&str]| {
-        let more: String = more.iter().map(|owner| format!("seeAlso: cn={owner},{}\n", people())).collect();
+        let more: Vec<String> = more.iter().map(|owner| format!("seeAlso: cn={owner},{}\n", people())).collect();
+        let more = more.concat();
         let group = group(name, members);
         format!("{}\nowner: cn=grace,{}\nbusinessCategory: {public}\n{more}\n", group.trim_end(), people())
     };
