@@ -1,5 +1,6 @@
 //! A store in a folder of its own, and an intake whose one rule tells everything to one reader.
 
+use crate::desk::desk;
 use serde_json::Value;
 use std::{
     fs,
@@ -11,13 +12,10 @@ use tempfile::TempDir;
 use tidings_core::{
     Address,
     directory::LinkRole,
-    flood::FloodLimits,
-    guard::{EnvironmentGuard, Mode as GuardMode},
-    policy::{Audience, Rule, RuleSet, TypePattern},
+    policy::{Audience, Rule, TypePattern},
     testing::FixedClock,
 };
-use tidings_intake::{Desk, DeskParts, Feed, Intake, Queries, RelayImprint};
-use tidings_render::{Stationery, StationeryOptions};
+use tidings_intake::{Feed, Intake};
 use tidings_sources::csv::{self, BadRows, CsvPlan, CsvWatch, Mode, Report};
 use tidings_store::{Filter, Mirror, OpenOptions, SealKey, SqliteStore, Store, Target, Tuning};
 
@@ -41,22 +39,8 @@ impl House {
         };
         let store = SqliteStore::open(options, Tuning::default()).await.unwrap();
         let reader = Audience::Address(Address::parse("reader@example.org").unwrap());
-        let relay = RelayImprint {
-            name: "main".to_owned(),
-            from: Address::parse("no-reply@example.org").unwrap(),
-            from_name: None,
-            reply_to: None,
-            envelope_from: None,
-        };
-        let desk = Desk::new(DeskParts {
-            queries: Queries::new(),
-            flood: FloodLimits::default(),
-            stationery: Arc::new(Stationery::load(StationeryOptions::default()).unwrap()),
-            rules: Arc::new(RuleSet::new(vec![Rule::simple("everything", vec![TypePattern::parse("*").unwrap()], vec![reader])])),
-            relays: vec![relay],
-            guard: EnvironmentGuard::new(GuardMode::Live, None, None, Vec::new()),
-            clock,
-        });
+        let rule = Rule::simple("everything", vec![TypePattern::parse("*").unwrap()], vec![reader]);
+        let desk = desk(rule, clock);
         let intake = Arc::new(Intake::open(store.clone(), desk).await.unwrap());
         let mirror: Arc<dyn Mirror> = store.clone();
         let inbox = folder.path().join("inbox");

@@ -1,5 +1,6 @@
 //! What these tests stand on: a store in a folder of its own, an intake whose one rule tells everything to one reader, and sources that follow a slapd.
 
+use crate::desk::desk;
 use serde_json::Value;
 use std::{
     sync::Arc,
@@ -9,12 +10,9 @@ use tempfile::TempDir;
 use tidings_core::{
     Address, Clock, Timestamp,
     directory::LinkRole,
-    flood::FloodLimits,
-    guard::{EnvironmentGuard, Mode},
-    policy::{Audience, Rule, RuleSet, TypePattern},
+    policy::{Audience, Rule, TypePattern},
 };
-use tidings_intake::{Desk, DeskParts, Feed, Intake, Queries, RelayImprint};
-use tidings_render::{Stationery, StationeryOptions};
+use tidings_intake::{Feed, Intake};
 use tidings_sources::ldap::{Bind, LdapPlan, LdapSource, Mapping, Once, Password, Preset, Report, Server, Way};
 use tidings_store::{DirectoryStanding, Filter, Mirror, OpenOptions, SealKey, SqliteStore, Store, Tuning};
 use tidings_testkit::slapd::{self, Slapd};
@@ -78,22 +76,7 @@ impl House {
         let store = SqliteStore::open(options, Tuning::default()).await.unwrap();
         let reader = Audience::Address(Address::parse("reader@example.org").unwrap());
         let rule = Rule::simple("everything", vec![TypePattern::parse("*").unwrap()], vec![reader]);
-        let relay = RelayImprint {
-            name: "main".to_owned(),
-            from: Address::parse("no-reply@example.org").unwrap(),
-            from_name: None,
-            reply_to: None,
-            envelope_from: None,
-        };
-        let desk = Desk::new(DeskParts {
-            queries: Queries::new(),
-            flood: FloodLimits::default(),
-            stationery: Arc::new(Stationery::load(StationeryOptions::default()).unwrap()),
-            rules: Arc::new(RuleSet::new(vec![rule])),
-            relays: vec![relay],
-            guard: EnvironmentGuard::new(Mode::Live, None, None, Vec::new()),
-            clock,
-        });
+        let desk = desk(rule, clock);
         let intake = Arc::new(Intake::open(store.clone(), desk).await.unwrap());
         let mirror: Arc<dyn Mirror> = store.clone();
         Self { feed: Arc::new(Feed::new(intake, mirror)), store, _folder: folder }

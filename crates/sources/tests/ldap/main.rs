@@ -6,6 +6,8 @@
 #[path = "../../src/ldap/ber.rs"]
 mod ber;
 mod comparing;
+#[path = "../common/desk.rs"]
+mod desk;
 mod dirsync;
 mod domain_controller;
 mod following;

@@ -1,5 +1,6 @@
 //! What these tests stand on: a database in a folder of its own, an intake with one rule that reports everything, and the service behind its gate.
 
+use crate::desk::desk;
 use async_trait::async_trait;
 use axum::{
     Router,
@@ -14,14 +15,11 @@ use std::{
 };
 use tempfile::TempDir;
 use tidings_core::{
-    Address, Clock,
-    flood::FloodLimits,
-    guard::{EnvironmentGuard, Mode},
-    policy::{Audience, Rule, RuleSet, TypePattern},
+    Clock,
+    policy::{Audience, Rule, TypePattern},
     testing::FixedClock,
 };
-use tidings_intake::{Desk, DeskParts, Feed, Intake, Queries, RelayImprint};
-use tidings_render::{Stationery, StationeryOptions};
+use tidings_intake::{Feed, Intake};
 use tidings_sources::scim::{Scim, ScimDirectory};
 use tidings_store::{Database, Filter, OpenOptions, SealKey};
 use tidings_web::{GateLimits, Grant, KeeperError, RequestIds, Scope, Surface, TokenDigest, TokenGate, TokenKeeper, mint};
@@ -101,21 +99,7 @@ impl House {
         let store = tidings_store::open(options).await.unwrap();
         let to = vec![Audience::parse(WATCH).unwrap()];
         let on = ["object.*", "membership.*", "management.*"].map(|on| TypePattern::parse(on).unwrap()).to_vec();
-        let desk = Desk::new(DeskParts {
-            stationery: Arc::new(Stationery::load(StationeryOptions::default()).unwrap_or_else(|problems| panic!("{problems:?}"))),
-            rules: Arc::new(RuleSet::new(vec![Rule::simple("watch", on, to)])),
-            relays: vec![RelayImprint {
-                name: "main".to_owned(),
-                from: Address::parse("no-reply@example.org").unwrap(),
-                from_name: None,
-                reply_to: None,
-                envelope_from: None,
-            }],
-            guard: EnvironmentGuard::new(Mode::Live, None, None, Vec::new()),
-            queries: Queries::default(),
-            flood: FloodLimits::default(),
-            clock,
-        });
+        let desk = desk(Rule::simple("watch", on, to), clock);
         let intake = Arc::new(Intake::open(store.clone(), desk).await.unwrap());
         let feed = Arc::new(Feed::new(intake, store.clone()));
         let ((token, digest), (stranger, other)) = (mint([1; 32]), mint([2; 32]));

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+#[path = "../common/desk.rs"]
+mod desk;
 mod entra;
 mod house;
 mod judge;
