@@ -10,6 +10,8 @@ mod acting;
 mod claiming;
 mod clock;
 mod erasing;
+mod fanning_out;
+mod guarding;
 mod looking_up;
 mod mirror_model;
 mod mirroring;
@@ -67,6 +69,37 @@ macro_rules! conformance {
             erasing::a_secret_is_never_shown,
             erasing::an_erased_letter_cannot_be_retried,
             erasing::an_expired_or_cancelled_secret_is_erased,
+            fanning_out::a_crowd_is_written_down_with_its_event,
+            fanning_out::open_crowds_come_oldest_first_and_no_more_than_asked,
+            fanning_out::a_chunk_is_written_with_the_place_of_the_next,
+            fanning_out::the_last_chunk_ends_it,
+            fanning_out::a_chunk_that_comes_late_writes_nothing,
+            fanning_out::of_many_who_write_one_chunk_one_does,
+            fanning_out::who_has_a_letter_of_this_event_and_kind_gets_no_other,
+            fanning_out::a_chunk_that_fails_changes_nothing,
+            fanning_out::people_who_were_written_down_come_chunk_by_chunk,
+            fanning_out::people_are_written_down_unless_a_chunk_came_between,
+            fanning_out::a_crowd_that_is_too_many_is_held_from_its_first_chunk_on,
+            fanning_out::what_its_event_told_others_is_held_with_a_crowd,
+            fanning_out::a_crowd_goes_by_what_became_of_its_batch,
+            fanning_out::a_crowd_of_a_rule_that_told_too_many_joins_its_batch,
+            guarding::a_limit_is_the_most_that_goes,
+            guarding::an_event_that_tells_too_many_is_held_whole,
+            guarding::all_rules_of_a_large_event_go_into_one_batch,
+            guarding::one_large_event_holds_no_small_one,
+            guarding::what_nobody_may_switch_off_is_neither_held_nor_counted,
+            guarding::an_event_told_twice_counts_once,
+            guarding::an_hour_forgets_what_was_before_it,
+            guarding::a_rule_that_tells_too_many_is_held_with_what_has_not_left,
+            guarding::a_batch_takes_in_for_an_hour,
+            guarding::many_floods_at_once_are_one_batch,
+            guarding::batches_are_listed_by_state_and_by_what_is_untold,
+            guarding::items_of_a_batch_come_by_recipient_in_pages,
+            guarding::a_letter_that_must_not_be_read_comes_without_its_bytes,
+            guarding::a_batch_is_let_go_once,
+            guarding::a_cancelled_batch_takes_its_secrets_with_it,
+            guarding::more_items_than_a_step_are_all_let_go,
+            guarding::what_an_operator_took_out_of_a_batch_stays_as_it_is,
             reading::a_listing_is_paged_newest_first,
             reading::each_filter_fits,
             reading::an_address_is_found_without_regard_to_case,

@@ -7,11 +7,15 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tempfile::TempDir;
 use tidings_core::{
     Address, Clock, Id, IdMint, Lane, Timestamp,
+    flood::FloodLimits,
     outbox::{Item, Letter, Pattern, Role, Settlement, State},
     testing::FixedClock,
     time::later,
 };
-use tidings_store::{Acceptance, Accepted, Claim, Database, Filter, ItemDetail, Lease, OpenOptions, SealKey, Settled, SqliteStore, Tuning};
+use tidings_store::{
+    Acceptance, Accepted, Claim, Database, FanOutOrder, Filter, GuardTerms, ItemDetail, Lease, OpenOptions, SealKey, Settled, SqliteStore,
+    Tuning,
+};
 
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
 
@@ -70,15 +74,23 @@ impl House {
             relay: "main".to_owned(),
             lane: Lane::Notices,
             kind: "membership.joined",
+            rule: "joined",
             text: b"Subject: You are in\r\n\r\nWelcome.\r\n".to_vec(),
             sensitive: false,
             pattern: None,
             secrets: None,
             held: None,
+            guard: None,
+            fan_outs: Vec::new(),
             claimed_by: None,
             due_in: SignedDuration::ZERO,
             lives_for: hours(24),
         }
+    }
+
+    /// What the flood guard goes by; 0 is no limit.
+    pub(crate) fn terms(&self, per_event: u64, per_rule_hour: u64) -> GuardTerms {
+        GuardTerms { limits: FloodLimits { per_event, per_rule_hour }, batch: self.id() }
     }
 
     /// Accepts one and gives its items.
@@ -164,11 +176,14 @@ pub(crate) struct Draft<'a> {
     relay: String,
     lane: Lane,
     kind: &'static str,
+    rule: &'static str,
     text: Vec<u8>,
     sensitive: bool,
     pattern: Option<Arc<Pattern>>,
     secrets: Option<Vec<u8>>,
     held: Option<String>,
+    guard: Option<GuardTerms>,
+    fan_outs: Vec<FanOutOrder>,
     claimed_by: Option<String>,
     due_in: SignedDuration,
     lives_for: SignedDuration,
@@ -192,6 +207,23 @@ impl Draft<'_> {
 
     pub(crate) fn kind(mut self, kind: &'static str) -> Self {
         self.kind = kind;
+        self
+    }
+
+    pub(crate) fn rule(mut self, rule: &'static str) -> Self {
+        self.rule = rule;
+        self
+    }
+
+    /// The flood guard looks at it by these limits; 0 is none.
+    pub(crate) fn guard(mut self, per_event: u64, per_rule_hour: u64) -> Self {
+        self.guard = Some(self.house.terms(per_event, per_rule_hour));
+        self
+    }
+
+    /// It tells a crowd as well.
+    pub(crate) fn crowd(mut self, order: FanOutOrder) -> Self {
+        self.fan_outs.push(order);
         self
     }
 
@@ -256,7 +288,7 @@ impl Draft<'_> {
             letters.push(Letter {
                 id: letter_id,
                 kind: self.kind,
-                rule: "joined".to_owned(),
+                rule: self.rule.to_owned(),
                 message_id: format!("{letter_id}@tidings.example.org"),
                 sender: Some(Address::parse("no-reply@example.org").unwrap()),
                 bytes: self.text,
@@ -275,8 +307,8 @@ impl Draft<'_> {
             trace: br#"[{"rule":"joined"}]"#.to_vec(),
             letters,
             items,
-            fan_outs: Vec::new(),
-            guard: None,
+            fan_outs: self.fan_outs,
+            guard: self.guard,
             claimed_by: self.claimed_by,
         }
     }
