@@ -9,7 +9,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 use tidings_core::{
-    Address, Clock, Timestamp,
+    Address, Clock, Id, Timestamp,
     directory::{Change, Entry, Head, LinkRole},
     flood::FloodLimits,
     guard::{EnvironmentGuard, Mode},
@@ -18,7 +18,7 @@ use tidings_core::{
 };
 use tidings_render::{Stationery, StationeryOptions};
 use tidings_store::{
-    Acceptance, Accepted, Difference, DirectoryStanding, LinkPage, Mirror, MirrorLink, MirrorObject, ObjectId, ObjectPage, Record,
+    Acceptance, Accepted, Difference, DirectoryStanding, LinkPage, Marker, MarkerStep, Mirror, MirrorLink, MirrorObject, NewMarker, ObjectId, ObjectPage, Record,
     StoreError, Target, Walk,
 };
 
@@ -158,6 +158,18 @@ impl Mirror for People {
         no()
     }
     async fn linked(&self, _: ObjectId, _: LinkRole, _: &[String]) -> Result<Vec<MirrorLink>, StoreError> {
+        no()
+    }
+    async fn note_marker(&self, _: NewMarker, _: Acceptance) -> Result<bool, StoreError> {
+        no()
+    }
+    async fn markers(&self, _: &str, _: Option<&str>, _: Option<Id>, _: u32) -> Result<Vec<Marker>, StoreError> {
+        no()
+    }
+    async fn move_marker(&self, _: Id, _: MarkerStep) -> Result<bool, StoreError> {
+        no()
+    }
+    async fn end_marker(&self, _: Id) -> Result<bool, StoreError> {
         no()
     }
     async fn document(&self, _: ObjectId) -> Result<Option<Vec<u8>>, StoreError> {

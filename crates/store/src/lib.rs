@@ -5,6 +5,7 @@
 
 pub mod error;
 pub mod flood;
+pub mod marker;
 pub mod mirror;
 pub mod open;
 mod pack;
@@ -14,6 +15,7 @@ pub mod store;
 
 pub use error::StoreError;
 pub use flood::*;
+pub use marker::*;
 pub use mirror::*;
 pub use open::{Database, OpenOptions, ServeLock, ServeNote, database_path, lock_exclusive, open, serve_note};
 pub use seal::SealKey;

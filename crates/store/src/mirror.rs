@@ -4,11 +4,12 @@
 
 use crate::{
     error::StoreError,
+    marker::{Marker, MarkerStep, NewMarker},
     store::{Acceptance, Accepted},
 };
 use async_trait::async_trait;
 use tidings_core::{
-    Timestamp,
+    Id, Timestamp,
     directory::{Change, Entry, Head, LinkRole},
     subject::ObjectType,
 };
@@ -258,4 +259,20 @@ pub trait Mirror: Send + Sync + 'static {
 
     /// The members of a group that are mirrored objects, in the order of their rows. A page costs about what it holds, and for [`Walk::Nested`] a look at each group below.
     async fn members(&self, group: ObjectId, depth: Walk, after: Option<ObjectId>, limit: u32) -> Result<ObjectPage, StoreError>;
+
+    /// Notes a marker and accepts its event with its letters, as one. Gives false, and accepts nothing, if a marker of this directory, key and value is open already: however
+    /// often one is found, and by however many at once, it is one event.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] and [`StoreError::Unavailable`] as for an acceptance.
+    async fn note_marker(&self, marker: NewMarker, event: Acceptance) -> Result<bool, StoreError>;
+
+    /// The open markers of a directory in the order in which they were noted, from `after` (exclusive) on, with how their letters stand now; of one object only, if its key is given.
+    async fn markers(&self, directory: &str, key: Option<&str>, after: Option<Id>, limit: u32) -> Result<Vec<Marker>, StoreError>;
+
+    /// Writes how far an open marker is. Gives false if it is open no longer.
+    async fn move_marker(&self, event: Id, step: MarkerStep) -> Result<bool, StoreError>;
+
+    /// Ends a marker: cleared, or gone by itself. It is forgotten; its event and letters stay. Gives false if it was open no longer.
+    async fn end_marker(&self, event: Id) -> Result<bool, StoreError>;
 }

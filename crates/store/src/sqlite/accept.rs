@@ -26,6 +26,13 @@ const BORN_CLAIMED_FOR: Duration = Duration::from_secs(15 * 60);
 /// An acceptance ready for the writer: secrets sealed, other letters made small. Beside it what each letter needs to be read again.
 pub(crate) struct Ready(Acceptance, Vec<Option<Arc<Mould>>>);
 
+impl Ready {
+    /// The event's name here.
+    pub(crate) const fn id(&self) -> Id {
+        self.0.id
+    }
+}
+
 /// Encrypts what must not be read from the disk and makes the rest small. Done by the caller's task, not by the writer: it costs more than the write.
 pub(crate) fn ready(batch: Vec<Acceptance>, key: &SealKey, patterns: &Patterns) -> Result<Vec<Ready>, StoreError> {
     let mut done = Vec::with_capacity(batch.len());

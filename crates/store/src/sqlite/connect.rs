@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_mirror.sql"),
     include_str!("migrations/0006_floods.sql"),
     include_str!("migrations/0007_looked_up.sql"),
+    include_str!("migrations/0008_markers.sql"),
 ];
 
 /// How long a process waits for another one's transaction: an operator's command beside a busy server, or the other way round.

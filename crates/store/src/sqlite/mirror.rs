@@ -4,6 +4,7 @@ mod compare;
 mod links;
 mod load;
 mod look_up;
+mod markers;
 mod names;
 mod read;
 mod record;
@@ -13,12 +14,14 @@ mod standing;
 
 use crate::{
     error::StoreError,
+    marker::{Marker, MarkerStep, NewMarker},
     mirror::{Difference, DirectoryStanding, LinkPage, Mirror, MirrorLink, MirrorObject, ObjectId, ObjectPage, Record, Walk},
     sqlite::{ITEM_BYTES, SqliteStore, accept, work::Work, writer::Way},
     store::{Acceptance, Accepted},
 };
 use async_trait::async_trait;
 use tidings_core::{
+    Id,
     directory::{Change, Entry, LinkRole},
     subject::ObjectType,
 };
@@ -170,5 +173,25 @@ impl Mirror for SqliteStore {
 
     async fn members(&self, group: ObjectId, depth: Walk, after: Option<ObjectId>, limit: u32) -> Result<ObjectPage, StoreError> {
         self.readers.ask(move |db| read::members(db, group, depth, after, limit)).await
+    }
+
+    async fn note_marker(&self, marker: NewMarker, event: Acceptance) -> Result<bool, StoreError> {
+        self.space.check()?;
+        let event = accept::ready(vec![event], &self.key, &self.patterns)?;
+        let bytes = ITEM_BYTES + accept::bytes(&event);
+        self.writer.ask(Way::In, bytes, move |work| markers::note(work, &marker, &event)).await
+    }
+
+    async fn markers(&self, directory: &str, key: Option<&str>, after: Option<Id>, limit: u32) -> Result<Vec<Marker>, StoreError> {
+        let (directory, key, after) = (directory.to_owned(), key.map(str::to_owned), after.map_or(i64::MIN, Id::number));
+        self.readers.ask(move |db| markers::list(db, &directory, key.as_deref(), after, limit)).await
+    }
+
+    async fn move_marker(&self, event: Id, step: MarkerStep) -> Result<bool, StoreError> {
+        self.writer.ask(Way::On, ITEM_BYTES, move |work| markers::step(work, event, &step)).await
+    }
+
+    async fn end_marker(&self, event: Id) -> Result<bool, StoreError> {
+        self.writer.ask(Way::On, ITEM_BYTES, move |work| markers::end(work, event)).await
     }
 }

@@ -13,6 +13,7 @@ mod erasing;
 mod fanning_out;
 mod guarding;
 mod looking_up;
+mod markers;
 mod mirror_model;
 mod mirroring;
 mod model;
@@ -134,6 +135,13 @@ macro_rules! conformance {
             looking_up::one_that_goes_by_a_reference_is_not_looked_up_otherwise,
             looking_up::objects_of_a_type_come_in_pages_with_their_number,
             looking_up::links_to_certain_others_are_found_without_the_rest,
+            markers::a_marker_is_noted_with_its_event_and_once,
+            markers::many_who_find_one_marker_make_one_event,
+            markers::a_marker_that_has_ended_may_be_noted_again,
+            markers::what_is_known_of_a_marker_moves_on,
+            markers::markers_are_listed_by_pages_and_by_object,
+            markers::a_marker_knows_how_its_letters_stand,
+            markers::an_event_without_letters_is_not_sent,
             refreshing::a_directory_is_made_when_it_is_first_heard_of,
             refreshing::a_load_can_be_done_again,
             refreshing::a_load_larger_than_a_transaction_is_whole,
