@@ -18,8 +18,8 @@ use tidings_core::{
 };
 use tidings_render::{Stationery, StationeryOptions};
 use tidings_store::{
-    Acceptance, Accepted, Difference, DirectoryStanding, LinkPage, Marker, MarkerStep, Mirror, MirrorLink, MirrorObject, NewMarker, ObjectId, ObjectPage, Record,
-    StoreError, Target, Walk,
+    Acceptance, Accepted, Difference, DirectoryStanding, LinkPage, Marker, MarkerStep, Mirror, MirrorLink, MirrorObject, NewMarker,
+    ObjectId, ObjectPage, Record, StoreError, Target, Walk,
 };
 
 /// A desk with the built-in letters and one relay.

@@ -15,8 +15,7 @@ pub enum MarkerState {
 
 impl MarkerState {
     /// Every state with its number in the database and its written name.
-    const ALL: [(Self, i64, &'static str); 3] =
-        [(Self::Noted, 0, "noted"), (Self::Claimed, 1, "claimed"), (Self::Clearing, 2, "clearing")];
+    const ALL: [(Self, i64, &'static str); 3] = [(Self::Noted, 0, "noted"), (Self::Claimed, 1, "claimed"), (Self::Clearing, 2, "clearing")];
 
     /// The written name.
     pub fn as_str(self) -> &'static str {

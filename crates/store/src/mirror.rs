@@ -2,6 +2,12 @@
 //!
 //! One process at a time feeds a directory, so a comparison and the record of it need no lock between them; a record checks all the same that nothing has moved.
 
+pub(crate) mod columns;
+pub(crate) mod looked_up;
+pub(crate) mod names;
+pub(crate) mod steps;
+pub(crate) mod terms;
+
 use crate::{
     error::StoreError,
     marker::{Marker, MarkerStep, NewMarker},

@@ -22,6 +22,7 @@ mod work;
 mod writer;
 
 pub use space::FreeSpace;
+pub(crate) use work::recipient_hash;
 
 use crate::{
     error::StoreError,

@@ -15,7 +15,7 @@ mod standing;
 use crate::{
     error::StoreError,
     marker::{Marker, MarkerStep, NewMarker},
-    mirror::{Difference, DirectoryStanding, LinkPage, Mirror, MirrorLink, MirrorObject, ObjectId, ObjectPage, Record, Walk},
+    mirror::{Difference, DirectoryStanding, LinkPage, Mirror, MirrorLink, MirrorObject, ObjectId, ObjectPage, Record, Walk, steps},
     sqlite::{ITEM_BYTES, SqliteStore, accept, work::Work, writer::Way},
     store::{Acceptance, Accepted},
 };
@@ -60,7 +60,7 @@ impl Mirror for SqliteStore {
     /// In transactions of some ten thousand entries, the bookmark with the last. Should one fail, those before it stay done, and doing it again does the rest.
     async fn load(&self, directory: &str, entries: Vec<Entry>, generation: i64, mut bookmark: Option<Vec<u8>>) -> Result<u64, StoreError> {
         let mut new = 0;
-        let mut steps = load::steps(entries);
+        let mut steps = steps::steps(entries);
         if steps.is_empty() {
             steps.push(Vec::new());
         }

@@ -51,7 +51,9 @@ pub(crate) async fn a_marker_is_noted_with_its_event_and_once(house: &House) {
     assert_eq!(found, Marker { event: first, key, value, written, noted_at: house.now(), step, letters });
     assert_eq!(house.store.event(first).await.unwrap().expect("it was accepted").event_id, "1");
 
-    for (count, other) in [marker("ada", "other"), marker("eve", "pr"), NewMarker { directory: "lab".into(), ..marker("ada", "pr") }].into_iter().enumerate() {
+    for (count, other) in
+        [marker("ada", "other"), marker("eve", "pr"), NewMarker { directory: "lab".into(), ..marker("ada", "pr") }].into_iter().enumerate()
+    {
         assert!(note(house, other, &format!("more-{count}")).await.is_some());
     }
     assert_eq!(all(house).await.len(), 3);

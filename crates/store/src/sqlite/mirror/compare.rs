@@ -4,13 +4,15 @@
 //! is compared with what is written; what earlier ones of the batch take away (objects, names, links) is kept in mind, so that a departure is told once.
 
 use crate::{
-    mirror::{Difference, MirrorLink, MirrorObject, Target},
+    mirror::{
+        Difference, MirrorLink, MirrorObject, Target,
+        names::{Bearer, folded},
+        terms::{self, Terms},
+    },
     sqlite::{
         fault::Fault,
         mirror::{
-            links::{self, Terms},
-            names::{self, Bearer},
-            rows,
+            links, names, rows,
             standing::{self, NO_DIRECTORY},
         },
     },
@@ -71,7 +73,7 @@ impl Desk<'_> {
     fn of_head(&mut self, before: Option<MirrorObject>, head: Head) -> Result<Difference, Fault> {
         let Some(before) = before else { return Ok(nothing(None, Some(head))) };
         let head = rows::settled(self.db, &before, head)?;
-        if names::folded(before.head.referred_to_as()) != names::folded(head.referred_to_as()) {
+        if folded(before.head.referred_to_as()) != folded(head.referred_to_as()) {
             self.renamed.insert(before.id.0);
         }
         Ok(nothing(Some(before), Some(head)))
@@ -92,7 +94,7 @@ impl Desk<'_> {
             let mut mirrored = self.db.prepare_cached("SELECT role, target, starts_at, ends_at, flags FROM link WHERE object = ?1")?;
             let mut found = mirrored.query([id])?;
             while let Some(row) = found.next()? {
-                let (role, target, terms) = (links::role_of(row.get(0)?)?, row.get(1)?, Terms::read(row, 2)?);
+                let (role, target, terms) = (terms::role_of(row.get(0)?)?, row.get(1)?, links::read(row, 2)?);
                 if self.gone.contains(&target) {
                     continue;
                 }
@@ -160,7 +162,7 @@ impl Desk<'_> {
         let mut links = self.db.prepare_cached(&sql)?;
         let mut found = links.query([id])?;
         while let Some(row) = found.next()? {
-            let (bearer, role, terms) = (row.get(0)?, links::role_of(row.get(1)?)?, Terms::read(row, 2)?);
+            let (bearer, role, terms) = (row.get(0)?, terms::role_of(row.get(1)?)?, links::read(row, 2)?);
             if !self.gone.contains(&bearer) && !self.unlinked.contains(&(bearer, role, id)) {
                 difference.orphaned.push(terms.link(role, Target::Known(Box::new(rows::object(row, 5)?))));
             }

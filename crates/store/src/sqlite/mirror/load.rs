@@ -4,41 +4,20 @@
 //! because the index by target is the one whose pages lie wide apart, while the batch's own part of the other one is small and stays in memory.
 
 use crate::{
-    mirror::MirrorObject,
+    mirror::{
+        MirrorObject,
+        names::Bearer,
+        steps::last_of_each_key,
+        terms::{self, Terms},
+    },
     sqlite::{
         fault::Fault,
-        mirror::{
-            links::{self, Terms},
-            names::{self, Bearer},
-            rows,
-            scribe::Scribe,
-        },
+        mirror::{links, names, rows, scribe::Scribe},
         work::Work,
     },
 };
 use std::collections::HashMap;
 use tidings_core::directory::{Entry, Head};
-
-/// A transaction of a load ends after so many entries …
-const ENTRIES: usize = 10_000;
-/// … or so many links. More in one are quicker, since each page is written once a transaction; but every other verb waits for it.
-const LINKS: usize = 100_000;
-
-/// Cuts entries into transactions. One entry is never cut.
-pub(super) fn steps(entries: Vec<Entry>) -> Vec<Vec<Entry>> {
-    let mut steps: Vec<Vec<Entry>> = Vec::new();
-    let mut links = 0;
-    for entry in entries {
-        let full = steps.last().is_none_or(|step| step.len() >= ENTRIES || links + entry.links.len() > LINKS && !step.is_empty());
-        if full {
-            steps.push(Vec::new());
-            links = 0;
-        }
-        links += entry.links.len();
-        steps.last_mut().expect("a step was begun").push(entry);
-    }
-    steps
-}
 
 /// An entry with the row it was given.
 struct Placed<'a> {
@@ -98,11 +77,6 @@ pub(super) fn load(
     }
     scribe.finish(work, bookmark)?;
     Ok(new as u64)
-}
-
-fn last_of_each_key(entries: &[Entry]) -> impl Iterator<Item = &Entry> {
-    let last: HashMap<&str, usize> = entries.iter().enumerate().map(|(place, entry)| (entry.head.key.as_str(), place)).collect();
-    entries.iter().enumerate().filter(move |(place, entry)| last[entry.head.key.as_str()] == *place).map(|(_, entry)| entry)
 }
 
 /// Writes an entry's object.
@@ -169,11 +143,11 @@ fn replace_links(scribe: &mut Scribe<'_>, one: &Placed<'_>, targets: &[Bearer], 
         let mut links = scribe.db.prepare_cached("SELECT role, target, starts_at, ends_at, flags FROM link WHERE object = ?1")?;
         let mut found = links.query([one.id])?;
         while let Some(row) = found.next()? {
-            let (role, target, terms, flags) = (row.get(0)?, row.get(1)?, Terms::read(row, 2)?, row.get(4)?);
+            let (role, target, terms, flags) = (row.get(0)?, row.get(1)?, links::read(row, 2)?, row.get(4)?);
             match wanted.get(&(role, target)) {
                 Some(like) if *like == (terms, flags) => _ = wanted.remove(&(role, target)),
                 Some(_) => {}
-                None => superfluous.push((links::role_of(role)?, target)),
+                None => superfluous.push((terms::role_of(role)?, target)),
             }
         }
     }
@@ -183,37 +157,4 @@ fn replace_links(scribe: &mut Scribe<'_>, one: &Placed<'_>, targets: &[Bearer], 
     }
     rows.extend(wanted.into_iter().map(|((role, target), (terms, flags))| Row { target, role, object: one.id, terms, flags }));
     Ok(changed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tidings_core::{
-        directory::{Link, LinkRole},
-        subject::ObjectType,
-    };
-
-    fn entries(links: &[usize]) -> Vec<Entry> {
-        let entry = |(n, count): (usize, &usize)| Entry {
-            head: Head::new(ObjectType::Group, n.to_string()),
-            links: (0..*count).map(|to| Link::new(LinkRole::Member, to.to_string())).collect(),
-            document: None,
-        };
-        links.iter().enumerate().map(entry).collect()
-    }
-
-    #[test]
-    fn a_load_is_cut_by_entries_and_by_links() {
-        let lengths = |links: &[usize]| steps(entries(links)).iter().map(Vec::len).collect::<Vec<_>>();
-        assert!(lengths(&[]).is_empty());
-        assert_eq!(lengths(&vec![1; 10_001]), [10_000, 1]);
-        assert_eq!(lengths(&[1, 100_001, 1, 60_000, 60_000]), [1, 1, 2, 1]);
-    }
-
-    #[test]
-    fn of_two_entries_of_one_key_the_last_counts() {
-        let mut two = entries(&[1, 2, 3]);
-        two[2].head.key = "0".to_owned();
-        assert_eq!(last_of_each_key(&two).map(|entry| entry.links.len()).collect::<Vec<_>>(), [2, 3]);
-    }
 }

@@ -1,48 +1,22 @@
 //! Looking up what a client asks for by name: objects by key, by account, by another system's name; links by their other end; pages of one type.
 
 use crate::{
-    mirror::{LOOKED_UP, MirrorLink, MirrorObject, ObjectId, Target},
+    mirror::{MirrorLink, MirrorObject, ObjectId, Target, looked_up},
     sqlite::{
         fault::Fault,
         mirror::{links, names, rows, rows::COLUMNS, standing},
-        work::recipient_hash,
     },
 };
 use rusqlite::{Connection, params};
-use serde_json::Value;
 use std::collections::BTreeSet;
 use tidings_core::{
-    Address,
     directory::{Head, LinkRole},
     subject::ObjectType,
 };
 
-/// The small number that the index holds for an attribute's text.
-fn hash(attribute: &str, text: &str) -> i64 {
-    recipient_hash(&format!("{attribute}\0{}", names::folded(text)))
-}
-
-/// The numbers under which an object is found. One that is named by a reference is not looked up otherwise.
-fn hashes(head: &Head) -> BTreeSet<i64> {
-    if head.reference.is_some() {
-        return BTreeSet::new();
-    }
-    LOOKED_UP.iter().flat_map(|name| texts(head, name).map(|text| hash(name, text))).collect()
-}
-
-/// The texts of an attribute.
-fn texts<'a>(head: &'a Head, attribute: &str) -> impl Iterator<Item = &'a str> {
-    let (one, many) = match head.attributes.get(attribute) {
-        Some(Value::Array(values)) => (None, values.as_slice()),
-        one => (one, &[][..]),
-    };
-    let mail = head.mail.as_ref().filter(|_| attribute == "emails").map(Address::as_str);
-    one.into_iter().chain(many).filter_map(Value::as_str).chain(mail)
-}
-
 /// Enters a new object.
 pub(super) fn enter(db: &Connection, directory: i64, object: i64, head: &Head) -> Result<(), Fault> {
-    for hash in hashes(head) {
+    for hash in looked_up::hashes(head) {
         put(db, directory, hash, object)?;
     }
     Ok(())
@@ -50,7 +24,7 @@ pub(super) fn enter(db: &Connection, directory: i64, object: i64, head: &Head) -
 
 /// Enters an object under what it is found by now.
 pub(super) fn change(db: &Connection, directory: i64, object: i64, before: &Head, head: &Head) -> Result<(), Fault> {
-    let (old, new) = (hashes(before), hashes(head));
+    let (old, new) = (looked_up::hashes(before), looked_up::hashes(head));
     old.difference(&new).try_for_each(|hash| take(db, directory, *hash, object))?;
     new.difference(&old).try_for_each(|hash| put(db, directory, *hash, object))
 }
@@ -58,7 +32,7 @@ pub(super) fn change(db: &Connection, directory: i64, object: i64, before: &Head
 /// Takes an object out, as long as its row is there.
 pub(super) fn leave(db: &Connection, directory: i64, object: i64) -> Result<(), Fault> {
     if let Some(object) = rows::by_id(db, object)? {
-        hashes(&object.head).into_iter().try_for_each(|hash| take(db, directory, hash, object.id.0))?;
+        looked_up::hashes(&object.head).into_iter().try_for_each(|hash| take(db, directory, hash, object.id.0))?;
     }
     Ok(())
 }
@@ -82,11 +56,11 @@ pub(super) fn find(db: &Connection, directory: &str, attribute: &str, value: &st
          WHERE n.directory = ?1 AND n.hash = ?2 ORDER BY n.object"
     );
     let mut found = db.prepare_cached(&sql)?;
-    let mut rows = found.query([number, hash(attribute, value)])?;
+    let mut rows = found.query([number, looked_up::hash(attribute, value)])?;
     let mut objects = Vec::new();
     while let Some(row) = rows.next()? {
         let object = rows::object(row, 0)?;
-        if texts(&object.head, attribute).any(|text| names::folded(text) == names::folded(value)) {
+        if looked_up::says(&object.head, attribute, value) {
             objects.push(object);
         }
     }

@@ -23,16 +23,7 @@ pub(super) fn note(work: &mut Work<'_>, marker: &NewMarker, event: &[Ready]) -> 
             "INSERT INTO marker (event, directory, key, value, written, reference, state, seen, noted_at, tries)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, 0) ON CONFLICT (directory, key, value) DO NOTHING",
         )?
-        .execute(params![
-            id.number(),
-            directory,
-            marker.key,
-            marker.value,
-            marker.written,
-            marker.reference,
-            marker.seen,
-            work.now_ms()
-        ])?;
+        .execute(params![id.number(), directory, marker.key, marker.value, marker.written, marker.reference, marker.seen, work.now_ms()])?;
     if noted > 0 {
         accept::accept(work, event)?;
     }

@@ -1,38 +1,14 @@
 //! Names that links go by: whose they are, placeholders for those that nobody bears, and what happens when a name changes hands.
-//!
-//! A link goes to a reference, or to a key where the object has no reference. References are compared without regard to case, keys exactly.
 
-use crate::sqlite::{
-    fault::Fault,
-    mirror::{rows, standing::Numbers},
-    work::recipient_hash,
+use crate::{
+    mirror::names::{Bearer, folded, hash},
+    sqlite::{
+        fault::Fault,
+        mirror::{rows, standing::Numbers},
+    },
 };
 use rusqlite::{Connection, OptionalExtension};
-use std::borrow::Cow;
 use tidings_core::directory::Head;
-
-/// A name without regard to case.
-pub(super) fn folded(name: &str) -> Cow<'_, str> {
-    if name.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase()) {
-        Cow::Borrowed(name)
-    } else {
-        Cow::Owned(name.to_lowercase())
-    }
-}
-
-/// The small number that the indexes hold for a name.
-pub(super) fn hash(name: &str) -> i64 {
-    recipient_hash(&folded(name))
-}
-
-/// The row that a name leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bearer {
-    pub(super) id: i64,
-    /// False: nobody bears the name, and the row is a placeholder.
-    pub(super) known: bool,
-    pub(super) group: bool,
-}
 
 /// Who bears a name.
 pub(super) fn bearer(db: &Connection, directory: i64, name: &str) -> Result<Option<Bearer>, Fault> {
@@ -133,16 +109,4 @@ pub(super) fn take_away(db: &Connection, directory: i64, head: &Head, id: i64) -
         db.prepare_cached("UPDATE object SET reference = NULL, hash = ?2 WHERE id = ?1")?.execute((other, hash(&key)))?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_folded_beyond_ascii() {
-        assert_eq!(folded("CN=Ärzte,DC=Example"), "cn=ärzte,dc=example");
-        assert_eq!(hash("CN=ZÜRICH"), hash("cn=zürich"));
-        assert!(matches!(folded("cn=ada"), Cow::Borrowed(_)), "what is folded already costs nothing");
-    }
 }

@@ -1,12 +1,15 @@
 //! What is only read: objects, their links in both directions, managers above, members below.
 
 use crate::{
-    mirror::{LinkPage, MirrorObject, ObjectId, ObjectPage, Target, Walk},
+    mirror::{
+        LinkPage, MirrorObject, ObjectId, ObjectPage, Target, Walk,
+        names::{folded, hash},
+        terms::NESTED,
+    },
     sqlite::{
         fault::Fault,
         mirror::{
-            links::{self, Terms},
-            names, rows,
+            links, names, rows,
             rows::{COLUMNS, WIDTH},
             standing::{self, NO_DIRECTORY},
         },
@@ -71,11 +74,11 @@ pub(super) fn groups_named(db: &Connection, directory: Option<&str>, name: &str)
         "SELECT {COLUMNS} FROM object o INDEXED BY object_group CROSS JOIN directory d ON d.number = o.directory WHERE o.group_hash = ?1 ORDER BY o.id"
     );
     let mut found = db.prepare_cached(&sql)?;
-    let mut rows = found.query([names::hash(name)])?;
+    let mut rows = found.query([hash(name)])?;
     let mut groups = Vec::new();
     while let Some(row) = rows.next()? {
         let group = rows::object(row, 0)?;
-        let named = group.head.name.as_deref().is_some_and(|its| names::folded(its) == names::folded(name));
+        let named = group.head.name.as_deref().is_some_and(|its| folded(its) == folded(name));
         if named && directory.is_none_or(|directory| directory == group.directory) {
             groups.push(group);
         }
@@ -117,7 +120,7 @@ fn link_page(db: &Connection, sql: &str, (end, role, after): (i64, LinkRole, i64
             None => Target::Known(Box::new(rows::object(row, 0)?)),
         };
         last = Some(ObjectId(row.get(WIDTH + 1)?));
-        page.links.push(Terms::read(row, WIDTH + 2)?.link(role, other));
+        page.links.push(links::read(row, WIDTH + 2)?.link(role, other));
     }
     Ok(page)
 }
@@ -170,7 +173,7 @@ fn nested(db: &Connection, group: i64, after: i64, limit: usize) -> Result<Objec
             "SELECT l.target FROM link l WHERE l.object = ?1 AND l.role = ?2 AND l.target > ?3 AND l.flags < ?4
              AND NOT EXISTS (SELECT 1 FROM placeholder p WHERE p.id = l.target) ORDER BY l.target",
         )?;
-        let mut rows = members.query([group, LinkRole::Member.number(), after, links::NESTED])?;
+        let mut rows = members.query([group, LinkRole::Member.number(), after, NESTED])?;
         while let Some(row) = rows.next()? {
             let member = row.get(0)?;
             if least.len() >= most && least.last().is_some_and(|last| member >= *last) {

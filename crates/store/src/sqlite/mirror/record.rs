@@ -2,16 +2,11 @@
 
 use crate::{
     error::StoreError,
-    mirror::{Difference, MirrorLink, Record, Target},
+    mirror::{Difference, MirrorLink, Record, Target, names::Bearer, terms::Terms},
     sqlite::{
         accept::{self, Ready},
         fault::Fault,
-        mirror::{
-            links::{self, Terms},
-            names::{self, Bearer},
-            rows,
-            scribe::Scribe,
-        },
+        mirror::{links, names, rows, scribe::Scribe},
         work::Work,
     },
     store::Accepted,

@@ -2,16 +2,11 @@
 
 use crate::{
     error::StoreError,
-    mirror::{MirrorObject, ObjectId},
-    sqlite::{fault::Fault, mirror::names},
+    mirror::{MirrorObject, ObjectId, columns, names},
+    sqlite::fault::Fault,
 };
 use rusqlite::{Connection, OptionalExtension, Row, types::Value, types::ValueRef};
-use std::collections::BTreeMap;
 use tidings_core::{Address, directory::Head, subject::ObjectType, time::from_millis};
-
-const ENABLED: i64 = 1;
-const PUBLIC: i64 = 2;
-const NOTIFY: i64 = 4;
 
 /// How many columns an object takes in a row that shows it.
 pub(super) const WIDTH: usize = 14;
@@ -31,10 +26,8 @@ pub(super) struct Columns<'a> {
 impl<'a> Columns<'a> {
     pub(super) fn of(head: &'a Head) -> Self {
         let object_type = type_column(&head.object_type);
-        let group_hash = head.name.as_deref().filter(|_| head.object_type == ObjectType::Group).map(names::hash);
-        let bit = |set: bool, bit: i64| if set { bit } else { 0 };
-        let flags = bit(head.enabled, ENABLED) | bit(head.public, PUBLIC) | bit(head.notify, NOTIFY);
-        Self { head, hash: names::hash(head.referred_to_as()), object_type, group_hash, flags, attributes: attributes(&head.attributes) }
+        let (group_hash, flags, attributes) = (columns::group_hash(head), columns::flags(head), columns::attributes(&head.attributes));
+        Self { head, hash: names::hash(head.referred_to_as()), object_type, group_hash, flags, attributes }
     }
 
     pub(super) fn is_group(&self) -> bool {
@@ -51,11 +44,6 @@ pub(super) fn type_column(object_type: &ObjectType) -> Value {
         ObjectType::Account => Value::Integer(3),
         ObjectType::Other(name) => Value::Text(name.clone()),
     }
-}
-
-/// Attributes as their column has them.
-pub(super) fn attributes(attributes: &BTreeMap<String, serde_json::Value>) -> Option<String> {
-    (!attributes.is_empty()).then(|| serde_json::to_string(attributes).expect("JSON values under texts are JSON"))
 }
 
 /// Whether a row's type says that it is a group.
@@ -84,23 +72,20 @@ pub(super) fn object(row: &Row<'_>, from: usize) -> Result<MirrorObject, Fault> 
     let locale = locale.map(|locale| locale.parse().map_err(|_| corrupt("locale"))).transpose()?;
     let attributes = row.get_ref(from + 13)?.as_str_or_null().map_err(|_| corrupt("attributes"))?;
     let attributes = attributes.map(serde_json::from_str).transpose().map_err(|_| corrupt("attributes"))?;
-    let flags: i64 = row.get(from + 9)?;
+    let mut head = Head {
+        reference: row.get(from + 3)?,
+        name: row.get(from + 5)?,
+        mail,
+        locale,
+        timezone: row.get(from + 8)?,
+        attributes: attributes.unwrap_or_default(),
+        ..Head::new(type_of(row.get_ref(from + 4)?)?, row.get::<_, String>(from + 2)?)
+    };
+    columns::set_flags(&mut head, row.get(from + 9)?);
     Ok(MirrorObject {
         id: ObjectId(id),
         directory: row.get(from + 1)?,
-        head: Head {
-            key: row.get(from + 2)?,
-            reference: row.get(from + 3)?,
-            object_type: type_of(row.get_ref(from + 4)?)?,
-            name: row.get(from + 5)?,
-            mail,
-            locale,
-            timezone: row.get(from + 8)?,
-            enabled: flags & ENABLED != 0,
-            public: flags & PUBLIC != 0,
-            notify: flags & NOTIFY != 0,
-            attributes: attributes.unwrap_or_default(),
-        },
+        head,
         version: row.get(from + 10)?,
         created_at: from_millis(row.get(from + 11)?),
         changed_at: from_millis(row.get(from + 12)?),
@@ -141,7 +126,7 @@ pub(super) fn settled(db: &Connection, before: &MirrorObject, mut head: Head) ->
     if head.attributes != before.head.attributes {
         let sql = "SELECT attributes FROM object WHERE id = ?1";
         let kept: Option<String> = db.prepare_cached(sql)?.query_row([before.id.0], |row| row.get(0)).optional()?.flatten();
-        if kept == attributes(&head.attributes) {
+        if kept == columns::attributes(&head.attributes) {
             head.attributes.clone_from(&before.head.attributes);
         }
     }

@@ -2,13 +2,15 @@
 
 use crate::{
     error::StoreError,
-    mirror::MirrorObject,
+    mirror::{
+        MirrorObject,
+        names::Bearer,
+        terms::{MUTED, NESTED, Terms},
+    },
     sqlite::{
         fault::Fault,
         mirror::{
-            links::{MUTED, NESTED, Terms},
-            look_up,
-            names::{self, Bearer},
+            look_up, names,
             rows::Columns,
             standing::{self, Numbers},
         },
