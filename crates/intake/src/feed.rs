@@ -3,12 +3,17 @@
 use crate::{
     Intake, IntakeError,
     facts::Origin,
+    flow::{Flow, MANY, MOMENT},
     news::{self, Scene},
 };
 use serde_json::{Value, json};
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tidings_core::{
-    Event, Id, Timestamp,
+    Event, Id, Kind, Timestamp,
     directory::{Became, Change, Entry, LinkRole},
     time::later,
 };
@@ -18,6 +23,8 @@ use tidings_store::{Acceptance, Accepted, Difference, DirectoryStanding, Mirror,
 pub struct Feed {
     intake: Arc<Intake>,
     mirror: Arc<dyn Mirror>,
+    /// By directory.
+    flows: Mutex<HashMap<String, Flow>>,
 }
 
 /// Whether changes become events.
@@ -75,10 +82,6 @@ pub enum Swept {
 
 /// Changes that are compared and recorded together.
 const RUN: u32 = 256;
-/// If more changes come at once, their letters wait for a moment, so that the flood guard sees all of them before the first one leaves.
-const MANY: usize = 100;
-/// How long.
-const MOMENT: Duration = Duration::from_secs(10);
 /// So often a run is compared anew if something moved in between.
 const TRIES: usize = 3;
 /// Keepers of one object that its events show.
@@ -87,7 +90,7 @@ const KEEPERS: u32 = 100;
 impl Feed {
     /// The feed of a house.
     pub fn new(intake: Arc<Intake>, mirror: Arc<dyn Mirror>) -> Self {
-        Self { intake, mirror }
+        Self { intake, mirror, flows: Mutex::default() }
     }
 
     /// The mirror, for reading.
@@ -114,7 +117,7 @@ impl Feed {
     /// As [`Feed::take`].
     pub async fn take_by(&self, batch: Batch, actor: Option<&Value>) -> Result<Taken, IntakeError> {
         let Batch { directory, changes, mut seen, generation, mut bookmark, telling } = batch;
-        let many = changes.len() > MANY;
+        let many = changes.len() as u64 > MANY;
         let mut taken = Taken::default();
         let mut runs = runs(changes).into_iter().peekable();
         if runs.peek().is_none() {
@@ -172,7 +175,7 @@ impl Feed {
                     &changes,
                     telling,
                     None,
-                    Closing { seen: Vec::new(), generation: Some(generation), bookmark: None, many: unseen > MANY as u64 },
+                    Closing { seen: Vec::new(), generation: Some(generation), bookmark: None, many: unseen > MANY },
                 )
                 .await?;
             taken.changed += one.changed;
@@ -237,6 +240,7 @@ impl Feed {
         by: Option<&Value>,
         closing: Closing,
     ) -> Result<Taken, IntakeError> {
+        let wait = if telling == Telling::Silent { Duration::ZERO } else { self.wait(directory, changes.len() as u64, closing.many) };
         let mut tries = 0;
         loop {
             tries += 1;
@@ -248,9 +252,10 @@ impl Feed {
                     self.tell(directory, difference, change, (telling, by), &mut acceptances).await?;
                 }
             }
-            if closing.many && self.intake.guard_terms(self.intake.now()).is_some() {
-                let due_at = later(self.intake.now(), MOMENT);
-                acceptances.iter_mut().flat_map(|one: &mut Acceptance| &mut one.items).for_each(|item| item.due_at = due_at);
+            if !wait.is_zero() {
+                let due_at = later(self.intake.now(), wait);
+                let guarded = |one: &&mut Acceptance| !Kind::find(one.kind).is_some_and(|kind| kind.mandatory);
+                acceptances.iter_mut().filter(guarded).flat_map(|one| &mut one.items).for_each(|item| item.due_at = due_at);
             }
             self.intake.remember(&differences).await?;
             let letters: usize = acceptances.iter().map(|one: &Acceptance| one.items.len()).sum();
@@ -273,6 +278,15 @@ impl Feed {
                 }
             }
         }
+    }
+
+    /// How long the letters of changes wait, so that the flood guard sees all of a bulk change before the first one leaves.
+    fn wait(&self, directory: &str, changes: u64, many: bool) -> Duration {
+        let now = self.intake.now();
+        let Some(terms) = self.intake.guard_terms(now) else { return Duration::ZERO };
+        let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
+        let flow = flows.entry(directory.to_owned()).or_default();
+        flow.wait(now, changes, terms.limits.per_rule_hour).max(if many { MOMENT } else { Duration::ZERO })
     }
 
     /// Decides on the events of one difference.
@@ -328,7 +342,7 @@ struct Closing {
     seen: Vec<String>,
     generation: Option<i64>,
     bookmark: Option<Vec<u8>>,
-    /// Whether so much changes at once that the flood guard may have a word on it.
+    /// Whether it is part of so much that the flood guard may have a word on it.
     many: bool,
 }
 

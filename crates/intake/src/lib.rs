@@ -12,6 +12,7 @@ mod explain;
 mod facts;
 mod fanout;
 mod feed;
+mod flow;
 mod guard;
 mod imprint;
 mod news;

@@ -327,9 +327,15 @@ impl House {
 
     /// Looks until there is something to see.
     #[track_caller]
-    pub(crate) fn until<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-        wait::try_until(PATIENCE, &mut look)
-            .unwrap_or_else(|| panic!("waited {PATIENCE:?} in vain for {what}; the log says:\n{}", self.last_log_lines()))
+    pub(crate) fn until<T>(&self, what: &str, look: impl FnMut() -> Option<T>) -> T {
+        self.until_within(what, PATIENCE, look)
+    }
+
+    /// Likewise, with this much patience.
+    #[track_caller]
+    pub(crate) fn until_within<T>(&self, what: &str, patience: Duration, mut look: impl FnMut() -> Option<T>) -> T {
+        wait::try_until(patience, &mut look)
+            .unwrap_or_else(|| panic!("waited {patience:?} in vain for {what}; the log says:\n{}", self.last_log_lines()))
     }
 
     /// Waits until this holds, with three times the usual patience.
