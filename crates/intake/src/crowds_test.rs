@@ -259,6 +259,76 @@ async fn a_batch_that_is_cancelled_while_its_crowd_is_told_stays_cancelled() {
 }
 
 #[tokio::test]
+async fn a_batch_that_is_digested_while_its_crowd_is_told_leaves_nobody_out() {
+    let house = House::with(crowd(2500), &["object"], FloodLimits { per_event: 1000, per_rule_hour: 0 }).await;
+    house.post(&change("1")).await;
+    house.intake.fan_on().await.unwrap();
+    let [batch] = house.store.batches(None, false, 10).await.unwrap().try_into().unwrap();
+    let ended = house.intake.end_batch(batch.id, BatchState::Digested, "admin").await.unwrap();
+    assert_eq!(ended, Ended { letters: 2500, digests: 2500 });
+    house.until_quiet().await;
+    let digests = house.items(Filter { kind: Some("digest".into()), ..Filter::default() }).await;
+    assert_eq!(digests.iter().map(|item| &item.to).collect::<HashSet<_>>().len(), 2500);
+    assert_eq!((house.in_state(State::Cancelled).await, house.in_state(State::Held).await), (2500, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_joins_a_batch_while_it_is_digested_is_in_a_digest_or_stays() {
+    let house = House::with(crowd(3), &["object"], FloodLimits { per_event: 0, per_rule_hour: 10 }).await;
+    for number in 0..100 {
+        house.post(&change(&format!("before {number}"))).await;
+    }
+    let [batch] = house.store.batches(None, false, 10).await.unwrap().try_into().unwrap();
+    let intake = house.intake.clone();
+    let posting = tokio::spawn(async move {
+        for number in 0..100 {
+            intake.accept(vec![change(&format!("meanwhile {number}")).cloudevent()], false).await.unwrap();
+        }
+    });
+    let ended = house.intake.end_batch(batch.id, BatchState::Digested, "admin").await.unwrap();
+    posting.await.unwrap();
+    // Each cancelled letter stands in one digest, and each other one is there.
+    let mut listed = 0;
+    for digest in house.items(Filter { kind: Some("digest".into()), ..Filter::default() }).await {
+        let letter = String::from_utf8(house.store.letter(digest.id).await.unwrap().unwrap()).unwrap();
+        listed += letter.lines().filter(|line| line.starts_with("- ")).count();
+    }
+    let cancelled = house.in_state(State::Cancelled).await;
+    assert!(cancelled >= 300);
+    assert_eq!((listed, ended.letters), (cancelled, cancelled as u64));
+    let changes = house.items(Filter { kind: Some("object.changed".into()), ..Filter::default() }).await;
+    let open = changes.iter().filter(|item| matches!(item.state, State::Held | State::Waiting)).count();
+    assert_eq!((changes.len(), open), (600, 600 - cancelled));
+}
+
+#[tokio::test]
+async fn a_release_that_was_broken_off_is_finished_by_whoever_comes_next() {
+    let house = House::with(crowd(3), &["object"], FloodLimits { per_event: 0, per_rule_hour: 10 }).await;
+    for number in 0..2000 {
+        house.post(&change(&number.to_string())).await;
+    }
+    let [batch] = house.store.batches(None, false, 10).await.unwrap().try_into().unwrap();
+    assert_eq!(batch.people, 6000);
+    tokio::select! {
+        biased;
+        _ = house.store.end_batch(batch.id, BatchState::Released, "admin") => panic!("it takes several transactions"),
+        () = tokio::task::yield_now() => {}
+    }
+    house.store.ready().await.unwrap();
+    assert_eq!(house.in_state(State::Held).await, 4000);
+    let task = tokio::spawn(crate::fan_out(house.intake.clone()));
+    let deadline = Instant::now() + std::time::Duration::from_secs(30);
+    while house.in_state(State::Held).await > 0 {
+        assert!(Instant::now() < deadline, "letters that were let go are still held");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    task.abort();
+    let last = house.items(Filter { kind: Some("object.changed".into()), ..Filter::default() }).await[0].id;
+    let line = house.store.item(last).await.unwrap().unwrap().history.pop().unwrap();
+    assert_eq!((line.what.as_str(), line.by.as_deref()), ("release", Some("admin")));
+}
+
+#[tokio::test]
 async fn a_large_group_that_is_deleted_tells_everybody_who_was_in_it() {
     let house = House::with(crowd(2500), &["object"], NO_GUARD).await;
     house.post(&change("1")).await;

@@ -25,6 +25,8 @@ use tidings_store::{Difference, FanOutOrder, FanOutRow, FanOutStep, GuardTerms, 
 const PATROL: Duration = Duration::from_secs(1);
 /// After a failure it waits for so long.
 const PAUSE: Duration = Duration::from_secs(5);
+/// So long whoever ends a batch may still be at it.
+const AT_IT: Duration = Duration::from_secs(60);
 /// Crowds that are told in turns, a chunk each.
 const AT_ONCE: u16 = 16;
 /// Between so many letters the thread is offered to others.
@@ -90,10 +92,15 @@ impl Plan {
 
 /// Tells crowds, and the administrators of what the guard holds, until it is dropped.
 pub async fn fan_out(intake: Arc<Intake>) {
+    // Whoever ended a batch in this process before is gone.
+    let mut patience = Duration::ZERO;
     loop {
-        let wait = match intake.fan_on().await {
+        let wait = match intake.look_after(patience).await {
             Ok(true) => continue,
-            Ok(false) => PATROL,
+            Ok(false) => {
+                patience = AT_IT;
+                PATROL
+            }
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::warn!(%error, cause, again_s = PAUSE.as_secs(), "a crowd cannot be told now");
@@ -106,6 +113,15 @@ pub async fn fan_out(intake: Arc<Intake>) {
 }
 
 impl Intake {
+    /// What the task does each time: chunks and alerts; once there are none, ends that were broken off.
+    async fn look_after(&self, patience: Duration) -> Result<bool, IntakeError> {
+        let busy = self.fan_on().await?;
+        if !busy {
+            self.finish_ends(patience).await?;
+        }
+        Ok(busy)
+    }
+
     /// Tells each open crowd a chunk, and writes alerts of the guard that are due. Gives whether there was anything to do.
     ///
     /// # Errors
@@ -180,7 +196,7 @@ impl Intake {
         Err(StoreError::Unavailable("a crowd is told faster than it can be written down".to_owned()))
     }
 
-    async fn tell_chunk(&self, row: &FanOutRow) -> Result<(), IntakeError> {
+    pub(crate) async fn tell_chunk(&self, row: &FanOutRow) -> Result<(), IntakeError> {
         let (fan_out, size) = Plan::read(row)?;
         let event = self.event_of(row).await?;
         let chunk = self.chunk(row, &fan_out.crowd).await?;

@@ -2,9 +2,10 @@
 
 use crate::{Intake, IntakeError, facts::Origin};
 use serde_json::{Value, json};
-use tidings_core::{Event, Id, kind::TYPE_PREFIX};
+use std::time::Duration;
+use tidings_core::{Event, Id, kind::TYPE_PREFIX, time::later};
 use tidings_render::glance;
-use tidings_store::{BatchItem, BatchRow, BatchState, StoreError};
+use tidings_store::{BatchItem, BatchRow, BatchState, Digest, StoreError};
 
 /// Batches that are told of at once.
 const AT_ONCE: u16 = 100;
@@ -12,6 +13,10 @@ const AT_ONCE: u16 = 100;
 const PAGE: u16 = 500;
 /// Letters that one digest names; how many more there are it says in the last line.
 const LINES: usize = 200;
+/// Letters that one digest stands for: whoever would get more gets several.
+const MOST: usize = 2000;
+/// So often a batch that fills while its digests are written is looked through again.
+const ROUNDS: usize = 100;
 
 /// What ending a batch came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -31,6 +36,14 @@ pub enum GuardError {
     /// It was ended in another way.
     #[error("batch {} was {} already", .0, .1.as_str())]
     Ended(Id, BatchState),
+    /// Some of its letters cannot be told in a digest; they are still held.
+    #[error(
+        "{1} letters of batch {0} stand in no digest, because no rule writes one to them: they are still held (is the rule `built-in:digest` off?)"
+    )]
+    Undigested(Id, u64),
+    /// Letters join it faster than digests are written.
+    #[error("letters join batch {0} faster than digests are written: what is left of it is still held; try again")]
+    Filling(Id),
     /// It cannot be done now.
     #[error("the batch could not be ended")]
     Intake(#[from] IntakeError),
@@ -62,17 +75,46 @@ impl Intake {
         if batch.state != BatchState::Held && batch.state != end {
             return Err(GuardError::Ended(id, batch.state));
         }
-        let digests = if end == BatchState::Digested { self.digest(id).await? } else { 0 };
-        match self.store.end_batch(id, end, by).await? {
-            Some(acted) => Ok(Ended { letters: acted.changed, digests }),
-            None => Err(GuardError::Ended(id, self.store.batch(id).await?.map_or(end, |batch| batch.state))),
+        let (mut ended, mut left) = (Ended { letters: 0, digests: 0 }, None);
+        for _ in 0..ROUNDS {
+            let before = ended;
+            if end == BatchState::Digested && batch.state == BatchState::Held {
+                self.tell_into(id).await?;
+                self.digest(id, by, &mut ended).await?;
+            }
+            let acted = self.store.end_batch(id, end, by).await?;
+            let state = self.store.batch(id).await?.map_or(end, |batch| batch.state);
+            let Some(acted) = acted else { return Err(GuardError::Ended(id, state)) };
+            if state == end {
+                ended.letters += acted.changed;
+                return Ok(ended);
+            }
+            // What joined meanwhile is digested in another round; what cannot be digested stays.
+            if ended == before && left.replace(acted.skipped) == Some(acted.skipped) {
+                return Err(GuardError::Undigested(id, acted.skipped));
+            }
+        }
+        Err(GuardError::Filling(id))
+    }
+
+    /// Tells the crowds whose letters go into a batch to their end, so that nobody of them is left out of its digests.
+    async fn tell_into(&self, id: Id) -> Result<(), IntakeError> {
+        loop {
+            let mut into = self.store.fan_outs(None, u16::MAX).await?;
+            into.retain(|row| row.batch == Some(id));
+            if into.is_empty() {
+                return Ok(());
+            }
+            for row in &into {
+                self.tell_chunk(row).await?;
+            }
         }
     }
 
-    /// Writes one letter for each person of a batch. A person's digest is known by batch and address, so a second run writes none anew.
-    async fn digest(&self, id: Id) -> Result<u64, IntakeError> {
-        let (mut after, mut digests) = (None, 0);
-        let mut person: Vec<BatchItem> = Vec::new();
+    /// Writes one letter for each person of a batch, as it stands now. Each takes the place of the items it names in one transaction, so that a second run finds only what is left.
+    async fn digest(&self, id: Id, by: &str, ended: &mut Ended) -> Result<(), IntakeError> {
+        let mut after = None;
+        let mut person: Option<Person> = None;
         loop {
             let items = self.store.batch_items(id, after, PAGE).await?;
             let last = items.len() < usize::from(PAGE);
@@ -80,28 +122,107 @@ impl Intake {
             let mut ready = Vec::new();
             for item in items {
                 // Items stand by recipient; a hash that two share only makes the order jump, and a digest more.
-                if person.last().is_some_and(|one| one.to.to_lowercase() != item.to.to_lowercase()) {
-                    ready.push(std::mem::take(&mut person));
+                if person.as_ref().is_some_and(|person| !person.takes(&item)) {
+                    ready.extend(person.take());
                 }
-                person.push(item);
-            }
-            if last && !person.is_empty() {
-                ready.push(std::mem::take(&mut person));
-            }
-            let now = self.now();
-            let mut acceptances = Vec::with_capacity(ready.len());
-            for items in &ready {
-                let event = Event::read(digest(id, items), "", now).map_err(IntakeError::Faulty)?;
-                acceptances.push(self.prepare(&event, now, None, Origin::Posted).await?.0);
-            }
-            digests += acceptances.len() as u64;
-            if !acceptances.is_empty() {
-                self.record(acceptances).await?;
+                person.get_or_insert_with(|| Person::of(&item)).add(&item);
             }
             if last {
-                return Ok(digests);
+                ready.extend(person.take());
+            }
+            self.write_digests(id, ready, by, ended).await?;
+            if last {
+                return Ok(());
             }
         }
+    }
+
+    async fn write_digests(&self, id: Id, people: Vec<Person>, by: &str, ended: &mut Ended) -> Result<(), IntakeError> {
+        let now = self.now();
+        let mut digests = Vec::with_capacity(people.len());
+        for person in people {
+            let event = Event::read(person.digest(id), "", now).map_err(IntakeError::Faulty)?;
+            let acceptance = self.prepare(&event, now, None, Origin::Posted).await?.0;
+            // A letter that nobody gets takes no other's place: those it would stand for stay.
+            if !acceptance.items.is_empty() {
+                digests.push(Digest { acceptance, items: person.items });
+            }
+        }
+        if digests.is_empty() {
+            return Ok(());
+        }
+        let standing_for: Vec<usize> = digests.iter().map(|digest| digest.items.len()).collect();
+        let written = self.store.digest(id, digests, by).await?;
+        for (_, letters) in written.into_iter().zip(standing_for).filter(|(written, _)| written.is_some()) {
+            ended.digests += 1;
+            ended.letters += letters as u64;
+            metrics::counter!("tidings_letters_accepted_total", "kind" => "digest").increment(1);
+        }
+        Ok(())
+    }
+
+    /// Finishes the end of batches whose end was broken off: letters that are let go do not stay behind because somebody died in the middle. With `patience`, only what was
+    /// ended longer ago than that: somebody may still be at it.
+    pub(crate) async fn finish_ends(&self, patience: Duration) -> Result<(), IntakeError> {
+        for batch in self.store.broken_off(AT_ONCE).await? {
+            if batch.ended_at.is_some_and(|at| later(at, patience) > self.now()) {
+                continue;
+            }
+            let by = batch.ended_by.as_deref().unwrap_or("tidings");
+            let acted = self.store.end_batch(batch.id, batch.state, by).await?;
+            tracing::warn!(guard.batch = %batch.id, state = batch.state.as_str(), letters = acted.map(|acted| acted.changed),
+                "finished the end of a batch that was broken off");
+        }
+        Ok(())
+    }
+}
+
+/// What a digest needs of the letters that one person would get, without the letters.
+struct Person {
+    to: String,
+    folded: String,
+    items: Vec<Id>,
+    lines: Vec<String>,
+    locale: Option<String>,
+}
+
+impl Person {
+    fn of(item: &BatchItem) -> Self {
+        let (to, folded) = (item.to.clone(), item.to.to_lowercase());
+        Self { to, folded, items: Vec::new(), lines: Vec::new(), locale: None }
+    }
+
+    fn takes(&self, item: &BatchItem) -> bool {
+        self.items.len() < MOST && self.folded == item.to.to_lowercase()
+    }
+
+    fn add(&mut self, item: &BatchItem) {
+        self.items.push(item.id);
+        if self.lines.len() < LINES
+            && let Some(glance) = item.bytes.as_deref().and_then(glance)
+        {
+            self.locale = self.locale.take().or_else(|| glance.locale.map(|locale| locale.to_string()));
+            self.lines.push(glance.subject);
+        }
+    }
+
+    /// The event of the person's digest.
+    fn digest(&self, batch: Id) -> Value {
+        let (count, first, last) = (self.items.len(), self.items.first(), self.items.last());
+        let more = (self.lines.len() < count).then(|| format!("… +{}", count - self.lines.len()));
+        let lines: Vec<&str> = self.lines.iter().chain(&more).map(String::as_str).collect();
+        let mut object = json!({"mail": self.to});
+        if let Some(locale) = &self.locale {
+            object["locale"] = json!(locale);
+        }
+        let name = |id: Option<&Id>| id.map(ToString::to_string).unwrap_or_default();
+        json!({
+            "specversion": "1.0",
+            "id": format!("digest/{batch}/{}/{}/{}/{count}", self.folded, name(first), name(last)),
+            "source": "tidings",
+            "type": format!("{TYPE_PREFIX}digest"),
+            "data": {"object": object, "details": {"count": count, "lines": lines.join("\n")}},
+        })
     }
 }
 
@@ -123,26 +244,5 @@ fn alert(batch: &BatchRow) -> Value {
                 "held_at": batch.opened_at.to_string(),
             },
         },
-    })
-}
-
-/// The event of one person's digest.
-fn digest(batch: Id, items: &[BatchItem]) -> Value {
-    let first = items.first().expect("a person has at least one item");
-    let glances: Vec<_> = items.iter().map(|item| item.bytes.as_deref().and_then(glance)).collect();
-    let mut lines: Vec<String> = glances.iter().flatten().take(LINES).map(|glance| glance.subject.clone()).collect();
-    if lines.len() < items.len() {
-        lines.push(format!("… +{}", items.len() - lines.len()));
-    }
-    let mut object = json!({"mail": first.to});
-    if let Some(locale) = glances.iter().flatten().find_map(|glance| glance.locale.as_ref()) {
-        object["locale"] = json!(locale.to_string());
-    }
-    json!({
-        "specversion": "1.0",
-        "id": format!("digest/{batch}/{}/{}", first.to.to_lowercase(), first.id),
-        "source": "tidings",
-        "type": format!("{TYPE_PREFIX}digest"),
-        "data": {"object": object, "details": {"count": items.len(), "lines": lines.join("\n")}},
     })
 }

@@ -1,5 +1,6 @@
 //! What [`crate::Store`]'s verbs about crowds and floods speak of: fan-outs, which tell a crowd in chunks, and the batches that the flood guard holds.
 
+use crate::store::Acceptance;
 use tidings_core::{
     Id, Timestamp,
     flood::FloodLimits,
@@ -156,4 +157,13 @@ pub struct BatchItem {
     pub accepted_at: Timestamp,
     /// The letter's bytes; `None` if they are sealed or erased.
     pub bytes: Option<Vec<u8>>,
+}
+
+/// One letter for one person in place of those that a batch holds.
+#[derive(Debug, Clone)]
+pub struct Digest {
+    /// The digest's event with its letter.
+    pub acceptance: Acceptance,
+    /// The items it stands for.
+    pub items: Vec<Id>,
 }

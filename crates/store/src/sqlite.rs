@@ -5,6 +5,7 @@ mod act;
 mod claim;
 mod clock;
 mod connect;
+mod ending;
 mod fanout;
 mod fault;
 mod filter;
@@ -26,7 +27,7 @@ pub(crate) use work::recipient_hash;
 
 use crate::{
     error::StoreError,
-    flood::{BatchItem, BatchRow, BatchState, FanOutRow, FanOutStep},
+    flood::{BatchItem, BatchRow, BatchState, Digest, FanOutRow, FanOutStep},
     open::{OpenOptions, database_path},
     pack::Patterns,
     seal::SealKey,
@@ -264,7 +265,7 @@ impl Store for SqliteStore {
         let mut acted = Acted { changed: 0, skipped: 0 };
         loop {
             let by = by.to_owned();
-            let Some(step) = self.writer.ask(Way::On, ITEM_BYTES, move |work| guard::end(work, id, end, &by)).await? else {
+            let Some(step) = self.writer.ask(Way::On, ITEM_BYTES, move |work| ending::end(work, id, end, &by)).await? else {
                 return Ok(None);
             };
             acted.changed += step.acted.changed;
@@ -273,6 +274,20 @@ impl Store for SqliteStore {
                 return Ok(Some(acted));
             }
         }
+    }
+
+    async fn digest(&self, batch: Id, digests: Vec<Digest>, by: &str) -> Result<Vec<Option<Accepted>>, StoreError> {
+        self.space.check()?;
+        let (acceptances, items): (Vec<_>, Vec<_>) = digests.into_iter().map(|digest| (digest.acceptance, digest.items)).unzip();
+        let ready = accept::ready(acceptances, &self.key, &self.patterns)?;
+        let bytes = accept::bytes(&ready) + items.iter().map(Vec::len).sum::<usize>() * ITEM_BYTES;
+        let digests: Vec<_> = ready.into_iter().zip(items).collect();
+        let by = by.to_owned();
+        self.writer.ask(Way::In, bytes, move |work| ending::digest(work, batch, &digests, &by)).await
+    }
+
+    async fn broken_off(&self, limit: u16) -> Result<Vec<BatchRow>, StoreError> {
+        self.readers.ask(move |db| ending::broken_off(db, limit)).await
     }
 
     async fn add_token(&self, token: TokenRecord) -> Result<(), StoreError> {

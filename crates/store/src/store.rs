@@ -4,7 +4,7 @@
 
 use crate::{
     error::StoreError,
-    flood::{BatchItem, BatchRow, BatchState, FanOutOrder, FanOutRow, FanOutStep, GuardTerms},
+    flood::{BatchItem, BatchRow, BatchState, Digest, FanOutOrder, FanOutRow, FanOutStep, GuardTerms},
 };
 use async_trait::async_trait;
 use std::{fmt, time::Duration};
@@ -464,9 +464,17 @@ pub trait Store: Send + Sync + 'static {
     /// Items of a batch that are still held, by recipient, from a place (exclusive) on.
     async fn batch_items(&self, id: Id, after: Option<(i64, i64)>, limit: u16) -> Result<Vec<BatchItem>, StoreError>;
 
-    /// Ends a batch: its items are let go (`Released`), or cancelled (`Digested`, `Cancelled`). Done again it finishes what was broken off. Gives `None` if there is no such
-    /// batch or it was ended in another way.
+    /// Writes digests of a batch. Each is accepted in the transaction that cancels the items it stands for: an item is in a digest, or stays. One whose items are not all
+    /// held in the batch any more is not written (`None`), nor is any once the batch has ended.
+    async fn digest(&self, batch: Id, digests: Vec<Digest>, by: &str) -> Result<Vec<Option<Accepted>>, StoreError>;
+
+    /// Ends a batch: its items are let go (`Released`) or cancelled (`Cancelled`). It is `Digested` once it holds nothing any more and no crowd is told into it; until
+    /// then nothing changes, and `skipped` says how much stands in the way. Done again it finishes what was broken off. Gives `None` if there is no such batch or it was
+    /// ended in another way.
     async fn end_batch(&self, id: Id, end: BatchState, by: &str) -> Result<Option<Acted>, StoreError>;
+
+    /// Batches that were ended by somebody who was broken off before all of their items had gone that way, oldest first.
+    async fn broken_off(&self, limit: u16) -> Result<Vec<BatchRow>, StoreError>;
 
     /// Keeps a token.
     async fn add_token(&self, token: TokenRecord) -> Result<(), StoreError>;

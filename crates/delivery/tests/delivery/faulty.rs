@@ -10,8 +10,8 @@ use std::{
 };
 use tidings_core::{Id, Timestamp, outbox::Settlement};
 use tidings_store::{
-    Acceptance, Accepted, Acted, Action, Arrivals, BatchItem, BatchRow, BatchState, Claim, Depth, EventRecord, FanOutRow, FanOutStep,
-    Filter, ItemDetail, ItemRow, Lease, Page, RelayReport, RelayStanding, Settled, Store, StoreError, TokenRecord,
+    Acceptance, Accepted, Acted, Action, Arrivals, BatchItem, BatchRow, BatchState, Claim, Depth, Digest, EventRecord, FanOutRow,
+    FanOutStep, Filter, ItemDetail, ItemRow, Lease, Page, RelayReport, RelayStanding, Settled, Store, StoreError, TokenRecord,
 };
 use tokio::sync::watch;
 
@@ -131,6 +131,14 @@ impl Store for Faulty {
 
     async fn end_batch(&self, id: Id, end: BatchState, by: &str) -> Result<Option<Acted>, StoreError> {
         self.real.end_batch(id, end, by).await
+    }
+
+    async fn digest(&self, batch: Id, digests: Vec<Digest>, by: &str) -> Result<Vec<Option<Accepted>>, StoreError> {
+        self.real.digest(batch, digests, by).await
+    }
+
+    async fn broken_off(&self, limit: u16) -> Result<Vec<BatchRow>, StoreError> {
+        self.real.broken_off(limit).await
     }
 
     async fn add_token(&self, token: TokenRecord) -> Result<(), StoreError> {

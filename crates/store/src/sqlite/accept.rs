@@ -79,7 +79,8 @@ pub(crate) fn accept(work: &mut Work<'_>, batch: &[Ready]) -> Result<Vec<Accepte
     batch.iter().map(|ready| one(work, ready)).collect()
 }
 
-fn one(work: &mut Work<'_>, Ready(acceptance, moulds): &Ready) -> Result<Accepted, Fault> {
+/// One acceptance.
+pub(crate) fn one(work: &mut Work<'_>, Ready(acceptance, moulds): &Ready) -> Result<Accepted, Fault> {
     let source = work.word(&acceptance.source)?;
     let kind = work.word(acceptance.kind)?;
     let id = acceptance.id.number();

@@ -1,23 +1,20 @@
 //! The flood guard's books: how many people each rule has mailed, and the batches it holds. Judged by the one writer, so that two floods at once are one.
 
 use crate::{
-    error::StoreError,
     flood::{BatchItem, BatchRow, BatchState, GuardTerms},
     pack::Patterns,
     sqlite::{
         fault::Fault,
         work::{Line, Work, count, pattern_text, whole},
     },
-    store::{Acceptance, Acted},
+    store::Acceptance,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
-use tidings_core::{Id, flood::Flood, kind::Kind, lane::LaneSet, outbox::State, time::from_millis};
+use tidings_core::{Id, flood::Flood, kind::Kind, outbox::State, time::from_millis};
 
 const MINUTE_MS: i64 = 60_000;
 const MINUTES: i64 = 60;
-/// Items that are let go or cancelled in one transaction.
-const STEP: u32 = 2000;
 
 /// The guard's word on an item: it is held in this batch.
 #[derive(Debug, Clone)]
@@ -220,12 +217,14 @@ pub(crate) fn verdict(work: &Work<'_>, batch: i64) -> Result<Option<Verdict>, Fa
         work.db.prepare_cached("SELECT state FROM guard_batch WHERE id = ?1")?.query_row([batch], |row| row.get(0)).optional()?;
     Ok(match state.as_deref() {
         Some("held") => Some(Verdict { kept: Some(Kept { batch, reason: reason(work.db, batch)? }), cancelled: false }),
-        Some("cancelled" | "digested") => Some(Verdict { kept: None, cancelled: true }),
+        Some("cancelled") => Some(Verdict { kept: None, cancelled: true }),
         _ => None,
     })
 }
 
-const BATCH: &str = "SELECT b.id, b.flood, w.text, b.event, b.most, b.people, b.opened_at, b.state, b.ended_at, b.ended_by, b.alerted
+/// A batch, as [`row`] reads it.
+pub(super) const BATCH: &str =
+    "SELECT b.id, b.flood, w.text, b.event, b.most, b.people, b.opened_at, b.state, b.ended_at, b.ended_by, b.alerted
     FROM guard_batch b JOIN word w ON w.number = b.rule";
 
 /// Batches, newest first.
@@ -245,7 +244,7 @@ pub(crate) fn batch(db: &Connection, id: Id) -> Result<Option<BatchRow>, Fault> 
     Ok(db.prepare_cached(&format!("{BATCH} WHERE b.id = ?1"))?.query_row([id.number()], row).optional()?)
 }
 
-fn row(row: &Row<'_>) -> rusqlite::Result<BatchRow> {
+pub(super) fn row(row: &Row<'_>) -> rusqlite::Result<BatchRow> {
     let state: String = row.get(7)?;
     Ok(BatchRow {
         id: Id::from_number(row.get(0)?),
@@ -295,60 +294,4 @@ pub(crate) fn items(db: &Connection, patterns: &Patterns, id: Id, after: Option<
         });
     }
     Ok(items)
-}
-
-/// What a step of ending a batch came to.
-pub(crate) struct Ended {
-    pub(crate) acted: Acted,
-    pub(crate) more: bool,
-}
-
-/// A step of the verb: the batch's state first, so that whatever comes later goes by it, then its items.
-pub(crate) fn end(work: &mut Work<'_>, id: Id, state: BatchState, by: &str) -> Result<Option<Ended>, Fault> {
-    if state == BatchState::Held {
-        return Err(StoreError::Corrupt(format!("batch {id} is to be ended, and held")).into());
-    }
-    let number = id.number();
-    let ended = work
-        .db
-        .prepare_cached(
-            "UPDATE guard_batch SET state = ?2, ended_at = coalesce(ended_at, ?3), ended_by = coalesce(ended_by, ?4) WHERE id = ?1 AND state IN ('held', ?2) RETURNING rule",
-        )?
-        .query_row(params![number, state.as_str(), work.now_ms(), by], |row| row.get::<_, i64>(0))
-        .optional()?;
-    let Some(rule) = ended else { return Ok(None) };
-    // Somebody has looked at it: the rule's hour begins anew.
-    work.db.prepare_cached("DELETE FROM guard_minute WHERE rule = ?1")?.execute([rule])?;
-    let items: Vec<(i64, i64, i64, i64, i64, i64)> = work
-        .db
-        .prepare_cached(
-            "SELECT g.folded_hash, i.id, i.state, i.event, i.letter, i.flags FROM guard_item g JOIN item i ON i.id = g.item WHERE g.batch = ?1 ORDER BY g.folded_hash, g.item LIMIT ?2",
-        )?
-        .query_map(params![number, STEP], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?)))?
-        .collect::<Result<_, _>>()?;
-    let mut acted = Acted { changed: 0, skipped: 0 };
-    let (target, what) = match state {
-        BatchState::Released => (State::Waiting, "release"),
-        BatchState::Digested => (State::Cancelled, "digest"),
-        _ => (State::Cancelled, "cancel"),
-    };
-    for (hash, item, its_state, event, letter, flags) in &items {
-        if *its_state == State::Held.number() {
-            work.stand(*item, target)?;
-            work.note(&Line { item: *item, at: work.now_ms(), what, who: Some(by), detail: None })?;
-            if target.is_final() {
-                work.erase(*event, *letter, *flags)?;
-            }
-            acted.changed += 1;
-        } else {
-            acted.skipped += 1;
-        }
-        work.db
-            .prepare_cached("DELETE FROM guard_item WHERE batch = ?1 AND folded_hash = ?2 AND item = ?3")?
-            .execute([number, *hash, *item])?;
-    }
-    if target == State::Waiting && acted.changed > 0 {
-        work.arrived = LaneSet::ALL;
-    }
-    Ok(Some(Ended { acted, more: items.len() == STEP as usize }))
 }

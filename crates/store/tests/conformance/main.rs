@@ -9,6 +9,7 @@ mod accepting;
 mod acting;
 mod claiming;
 mod clock;
+mod digesting;
 mod erasing;
 mod fanning_out;
 mod guarding;
@@ -100,6 +101,13 @@ macro_rules! conformance {
             guarding::a_batch_is_let_go_once,
             guarding::a_cancelled_batch_takes_its_secrets_with_it,
             guarding::more_items_than_a_step_are_all_let_go,
+            digesting::a_digest_takes_the_place_of_what_it_names,
+            digesting::what_joins_while_digests_are_written_stays,
+            digesting::a_digest_of_what_is_no_longer_held_is_not_written,
+            digesting::a_digest_that_fails_cancels_nothing,
+            digesting::a_batch_that_a_crowd_is_told_into_is_not_digested_yet,
+            digesting::of_many_who_digest_one_item_one_does,
+            digesting::an_end_that_was_broken_off_is_known_and_finished,
             guarding::what_an_operator_took_out_of_a_batch_stays_as_it_is,
             reading::a_listing_is_paged_newest_first,
             reading::each_filter_fits,

@@ -18,7 +18,9 @@ impl BatchEnder for IntakeEnder {
         match self.0.end_batch(id, end, by).await {
             Ok(ended) => Ok(json!(ended)),
             Err(GuardError::Unknown(_)) => Err(NotEnded::Unknown),
-            Err(error @ GuardError::Ended(..)) => Err(NotEnded::Already(error.to_string())),
+            Err(error @ (GuardError::Ended(..) | GuardError::Undigested(..) | GuardError::Filling(_))) => {
+                Err(NotEnded::Already(error.to_string()))
+            }
             Err(error) => Err(NotEnded::Unavailable(format!("{:#}", Error::from(error)))),
         }
     }
