@@ -32,8 +32,8 @@ use crate::{
     pack::Patterns,
     seal::SealKey,
     store::{
-        Acceptance, Accepted, Acted, Action, Arrivals, Claim, Depth, EventRecord, Filter, ItemDetail, ItemRow, Lease, Page, RelayReport,
-        RelayStanding, Settled, Store, TokenRecord,
+        Acceptance, Accepted, Acted, Action, Arrivals, Claim, Depth, EventRecord, EventSpan, Filter, ItemDetail, ItemRow, Lease, Page,
+        RelayReport, RelayStanding, Settled, Store, TokenRecord,
     },
 };
 use async_trait::async_trait;
@@ -186,6 +186,10 @@ impl Store for SqliteStore {
 
     async fn event(&self, id: Id) -> Result<Option<EventRecord>, StoreError> {
         self.readers.ask(move |db| read::event(db, id)).await
+    }
+
+    async fn events(&self, span: EventSpan, after: Option<Id>, limit: u16) -> Result<Vec<EventRecord>, StoreError> {
+        self.readers.ask(move |db| read::events(db, &span, after, limit)).await
     }
 
     async fn depths(&self) -> Result<Vec<Depth>, StoreError> {

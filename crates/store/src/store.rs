@@ -308,6 +308,17 @@ pub struct EventRecord {
     pub trace: Vec<u8>,
 }
 
+/// Events that were accepted within a span of time.
+#[derive(Debug, Clone)]
+pub struct EventSpan {
+    /// Accepted at this moment or later.
+    pub since: Timestamp,
+    /// Accepted before this moment.
+    pub until: Timestamp,
+    /// Of one of these kinds (types without prefix); of any kind if empty.
+    pub kinds: Vec<String>,
+}
+
 /// How many items stand in a state, by relay and lane, and how old the oldest is.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Depth {
@@ -415,6 +426,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// An event by the name this house gave it.
     async fn event(&self, id: Id) -> Result<Option<EventRecord>, StoreError>;
+
+    /// Events of a span in the order of their ids, which is that of their acceptance, from behind `after` on: at most `limit` (at least one is asked for), and
+    /// fewer if their data and traces together come to more than about 8 MiB, but one at least if there is one. None means that there are no more.
+    ///
+    /// Whoever goes on behind the last one sees every event of the span once, also while others are accepted, as long as `until` does not lie in the future.
+    /// The span speaks of the moment of acceptance, not of when it happened. Ids bound it from below alone ([`Id::first_of`]): after the clock was set back they
+    /// go on above their highest, so that an event's `accepted_at` may lie before that of one with a lower id. Reads only, and without holding up a writer.
+    async fn events(&self, span: EventSpan, after: Option<Id>, limit: u16) -> Result<Vec<EventRecord>, StoreError>;
 
     /// How much stands in the outbox.
     async fn depths(&self) -> Result<Vec<Depth>, StoreError>;

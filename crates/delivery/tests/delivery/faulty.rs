@@ -10,8 +10,8 @@ use std::{
 };
 use tidings_core::{Id, Timestamp, outbox::Settlement};
 use tidings_store::{
-    Acceptance, Accepted, Acted, Action, Arrivals, BatchItem, BatchRow, BatchState, Claim, Depth, Digest, EventRecord, FanOutRow,
-    FanOutStep, Filter, ItemDetail, ItemRow, Lease, Page, RelayReport, RelayStanding, Settled, Store, StoreError, TokenRecord,
+    Acceptance, Accepted, Acted, Action, Arrivals, BatchItem, BatchRow, BatchState, Claim, Depth, Digest, EventRecord, EventSpan,
+    FanOutRow, FanOutStep, Filter, ItemDetail, ItemRow, Lease, Page, RelayReport, RelayStanding, Settled, Store, StoreError, TokenRecord,
 };
 use tokio::sync::watch;
 
@@ -67,6 +67,10 @@ impl Store for Faulty {
 
     async fn event(&self, id: Id) -> Result<Option<EventRecord>, StoreError> {
         self.real.event(id).await
+    }
+
+    async fn events(&self, span: EventSpan, after: Option<Id>, limit: u16) -> Result<Vec<EventRecord>, StoreError> {
+        self.real.events(span, after, limit).await
     }
 
     async fn depths(&self) -> Result<Vec<Depth>, StoreError> {

@@ -9,7 +9,7 @@ use crate::{
         filter::{Order, fitting},
         work::{MAYBE_DUPLICATE, SENSITIVE, pattern_text},
     },
-    store::{Depth, EventRecord, Filter, HistoryLine, ItemDetail, ItemRow, Page},
+    store::{Depth, EventRecord, EventSpan, Filter, HistoryLine, ItemDetail, ItemRow, Page},
 };
 use rusqlite::{Connection, OptionalExtension, Row};
 use tidings_core::{Id, Lane, outbox::State, time::from_millis};
@@ -109,27 +109,64 @@ pub(crate) fn letter(db: &Connection, patterns: &Patterns, item: Id) -> Result<O
     })
 }
 
+const EVENT: &str = "SELECT e.id, s.text, e.event_id, k.text, e.time, e.accepted_at, e.data, e.trace
+    FROM event e CROSS JOIN word s ON s.number = e.source CROSS JOIN word k ON k.number = e.kind";
+
+fn event_record(row: &Row<'_>) -> rusqlite::Result<EventRecord> {
+    Ok(EventRecord {
+        id: Id::from_number(row.get(0)?),
+        source: row.get(1)?,
+        event_id: row.get(2)?,
+        kind: row.get(3)?,
+        time: from_millis(row.get(4)?),
+        accepted_at: from_millis(row.get(5)?),
+        data: row.get(6)?,
+        trace: row.get(7)?,
+    })
+}
+
 /// An event as it was accepted.
 pub(crate) fn event(db: &Connection, id: Id) -> Result<Option<EventRecord>, Fault> {
-    let found = db
-        .prepare_cached(
-            "SELECT s.text, e.event_id, k.text, e.time, e.accepted_at, e.data, e.trace
-             FROM event e JOIN word s ON s.number = e.source JOIN word k ON k.number = e.kind WHERE e.id = ?1",
-        )?
-        .query_row([id.number()], |row| {
-            Ok(EventRecord {
-                id,
-                source: row.get(0)?,
-                event_id: row.get(1)?,
-                kind: row.get(2)?,
-                time: from_millis(row.get(3)?),
-                accepted_at: from_millis(row.get(4)?),
-                data: row.get(5)?,
-                trace: row.get(6)?,
-            })
-        })
-        .optional()?;
-    Ok(found)
+    Ok(db.prepare_cached(&format!("{EVENT} WHERE e.id = ?1"))?.query_row([id.number()], event_record).optional()?)
+}
+
+/// About so many bytes of data and traces of a page of events.
+const EVENTS_BYTES: usize = 8 << 20;
+
+/// Events of a span, by id.
+pub(crate) fn events(db: &Connection, span: &EventSpan, after: Option<Id>, limit: u16) -> Result<Vec<EventRecord>, Fault> {
+    let first = after.map_or(i64::MIN, |after| after.number().saturating_add(1)).max(Id::first_of(span.since).number());
+    let mut kinds = Vec::with_capacity(span.kinds.len());
+    for kind in &span.kinds {
+        let number =
+            db.prepare_cached("SELECT number FROM word WHERE text = ?1")?.query_row([kind], |row| row.get::<_, i64>(0)).optional()?;
+        kinds.extend(number);
+    }
+    if kinds.is_empty() && !span.kinds.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Numbers of our own making; there are at most as many as there are kinds.
+    let of = if kinds.is_empty() {
+        String::new()
+    } else {
+        format!(" AND e.kind IN ({})", kinds.iter().map(i64::to_string).collect::<Vec<_>>().join(", "))
+    };
+    // The key is walked, and an event's data is read only when its turn comes. CROSS JOIN keeps it so.
+    let mut rows = db.prepare(&format!("{EVENT} WHERE e.id >= ?1 AND e.accepted_at >= ?2 AND e.accepted_at < ?3{of} ORDER BY e.id"))?;
+    let mut rows = rows.query([first, span.since.as_millisecond(), span.until.as_millisecond()])?;
+    let (mut events, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let event = event_record(row)?;
+        bytes += event.data.len() + event.trace.len();
+        if !events.is_empty() && bytes > EVENTS_BYTES {
+            break;
+        }
+        events.push(event);
+        if events.len() >= usize::from(limit.max(1)) {
+            break;
+        }
+    }
+    Ok(events)
 }
 
 /// How much stands in the outbox. Counted from the indexes alone, in their order, so that it needs neither the rows nor memory; ids grow with time, so the

@@ -1,8 +1,8 @@
 //! Listings, depths, relays, tokens, names.
 
-use crate::house::{House, only, outcome, seconds};
+use crate::house::{House, hours, only, outcome, seconds};
 use tidings_core::{Id, Lane, Timestamp, outbox::State};
-use tidings_store::{Depth, Filter, RelayReport, RelayStanding, TokenRecord};
+use tidings_store::{Depth, EventSpan, Filter, RelayReport, RelayStanding, TokenRecord};
 
 async fn listed(house: &House, filter: Filter) -> Vec<Id> {
     let page = house.store.items(filter, None, 100).await.unwrap();
@@ -102,6 +102,84 @@ pub(crate) async fn an_address_is_found_without_regard_to_case(house: &House) {
     assert_eq!(listed(house, find("jürgen@example.org")).await, [umlaut]);
     assert!(listed(house, find("ada.king@example.or")).await.is_empty());
     assert_eq!(house.detail(upper).await.row.to, "Ada.King@example.org", "it is shown as it was written");
+}
+
+/// All events of a span, read in pages of so many, by their sources' ids.
+async fn told_in(house: &House, span: &EventSpan, limit: u16) -> Vec<String> {
+    let (mut names, mut after) = (Vec::new(), None);
+    loop {
+        let page = house.store.events(span.clone(), after, limit).await.unwrap();
+        assert!(page.len() <= usize::from(limit.max(1)) && page.is_sorted_by_key(|event| event.id));
+        let Some(last) = page.last() else { return names };
+        after = Some(last.id);
+        names.extend(page.into_iter().map(|event| event.event_id));
+    }
+}
+
+fn span(since: Timestamp, until: Timestamp) -> EventSpan {
+    EventSpan { since, until, kinds: Vec::new() }
+}
+
+pub(crate) async fn events_of_a_span_come_in_pages_each_once(house: &House) {
+    let start = house.now();
+    for n in 0..7 {
+        house.accept(house.an_event(&format!("e{n}"))).await;
+        house.accept(house.an_event(&format!("quiet{n}")).to(&[])).await;
+        house.clock.advance(seconds(1));
+    }
+    let all = told_in(house, &span(start, house.now()), 3).await;
+    assert_eq!(all.len(), 14, "those that told nobody are among them");
+    assert_eq!(all[..3], ["e0", "quiet0", "e1"]);
+    assert_eq!(told_in(house, &span(start, house.now()), 100).await, all);
+    assert_eq!(told_in(house, &span(start, house.now()), 0).await, all, "a page of none is a page of one");
+    // From the moment itself on, up to the other one but without it.
+    assert_eq!(told_in(house, &span(start + seconds(2), start + seconds(4)), 3).await, ["e2", "quiet2", "e3", "quiet3"]);
+    assert!(told_in(house, &span(house.now(), house.now() + seconds(9)), 3).await.is_empty());
+    assert!(told_in(house, &span(start + seconds(4), start), 3).await.is_empty(), "a span that ends before it begins");
+    let first = &house.store.events(span(start, house.now()), None, 1).await.unwrap()[0];
+    let same = house.store.event(first.id).await.unwrap().unwrap();
+    assert_eq!(
+        (first.source.as_str(), first.kind.as_str(), &first.data, &first.trace),
+        ("hr", "membership.joined", &same.data, &same.trace)
+    );
+    assert_eq!((first.time, first.accepted_at), (start, start));
+}
+
+pub(crate) async fn events_are_found_by_their_kind(house: &House) {
+    let start = house.now();
+    for (n, kind) in ["membership.joined", "test", "membership.left", "test"].into_iter().enumerate() {
+        house.accept(house.an_event(&format!("e{n}")).kind(kind)).await;
+    }
+    let end = start + seconds(1);
+    let of = |kinds: &[&str]| EventSpan { kinds: kinds.iter().map(|&kind| kind.to_owned()).collect(), ..span(start, end) };
+    assert_eq!(told_in(house, &of(&["test"]), 1).await, ["e1", "e3"]);
+    assert_eq!(told_in(house, &of(&["membership.left", "no.such.kind", "membership.joined"]), 9).await, ["e0", "e2"]);
+    assert!(told_in(house, &of(&["no.such.kind"]), 9).await.is_empty(), "a kind that nothing is of is not every kind");
+}
+
+pub(crate) async fn a_page_of_large_events_is_short(house: &House) {
+    let start = house.now();
+    for n in 0..5 {
+        let mut event = house.an_event(&format!("e{n}")).build();
+        event.data = format!(r#"{{"note":"{}"}}"#, "x".repeat(if n == 4 { 9 << 20 } else { 3 << 20 })).into_bytes();
+        house.store.accept(vec![event]).await.unwrap();
+    }
+    let all = span(start, start + seconds(1));
+    let first = house.store.events(all.clone(), None, 100).await.unwrap();
+    assert_eq!(first.len(), 2, "two of 3 MiB are not more than 8 MiB, three are");
+    let last = house.store.events(all.clone(), Some(house.store.events(all.clone(), Some(first[1].id), 2).await.unwrap()[1].id), 100).await;
+    assert_eq!(last.unwrap().len(), 1, "one that is too large alone is given all the same");
+    assert_eq!(told_in(house, &all, 100).await, ["e0", "e1", "e2", "e3", "e4"]);
+}
+
+pub(crate) async fn an_event_accepted_after_the_clock_was_set_back_is_in_its_own_span(house: &House) {
+    let noon = house.now();
+    house.clock.advance(hours(2));
+    house.accept(house.an_event("ahead")).await;
+    house.clock.advance(hours(-2));
+    house.accept(house.an_event("after")).await;
+    assert_eq!(told_in(house, &span(noon, noon + hours(1)), 9).await, ["after"], "its id is above that of the one before");
+    assert_eq!(told_in(house, &span(noon, noon + hours(3)), 9).await, ["ahead", "after"]);
 }
 
 pub(crate) async fn depths_count_what_is_open(house: &House) {
