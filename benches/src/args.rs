@@ -23,6 +23,24 @@ pub(crate) struct Options {
     /// The most SMTP sessions the server may open to the sink.
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) sessions: u16,
+    /// People in the company whose directory is mirrored. 1,000,000 if absent.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(100..=10_000_000))]
+    pub(crate) people: Option<u64>,
+    /// Groups in that company. 100,000 if absent.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(2..=1_000_000))]
+    pub(crate) groups: Option<u64>,
+    /// Memberships in that company, for the first load. 5,000,000 if absent.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(100..=50_000_000))]
+    pub(crate) memberships: Option<u64>,
+    /// Events a round that are decided and cause no letter. 100,000 if absent.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(100..=10_000_000))]
+    pub(crate) events: Option<u64>,
+    /// Members of the group that an event is about. 100,000 if absent.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1_100..=1_000_000))]
+    pub(crate) members: Option<u64>,
+    /// Changes in a directory that become letters. 300 if absent.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=5_000))]
+    pub(crate) changes: Option<u64>,
     /// One short round, to see that everything works; its figures are not for quoting.
     #[arg(long)]
     pub(crate) quick: bool,
@@ -68,9 +86,32 @@ pub(crate) enum Group {
     Postfix,
     /// smtp-source to smtp-sink with nothing durable between.
     Source,
+    /// Events decided by rules that look into the mirror of a large directory. Only if named.
+    Deciding,
+    /// An event on a large group. Only if named.
+    Crowd,
+    /// The first load of a large directory from slapd. Only if named.
+    FirstLoad,
+    /// From a change in slapd to the letter. Only if named.
+    Change,
 }
 
 impl Group {
+    /// What is measured if nothing is named: everything but what takes a large directory.
+    const USUAL: [Self; 11] = [
+        Self::Accept,
+        Self::Deliver,
+        Self::Flush,
+        Self::Large,
+        Self::Distance,
+        Self::Session,
+        Self::Urgent,
+        Self::Pickup,
+        Self::Memory,
+        Self::Postfix,
+        Self::Source,
+    ];
+
     /// Whether it runs the server.
     pub(crate) fn serves(self) -> bool {
         !matches!(self, Self::Postfix | Self::Source)
@@ -102,6 +143,18 @@ pub(crate) struct Scale {
     pub(crate) backlog: u64,
     /// Queue lengths at which memory and the cost of a letter are measured, the shortest first.
     pub(crate) waiting: Vec<u64>,
+    /// People in the mirrored company.
+    pub(crate) people: u64,
+    /// Its groups.
+    pub(crate) groups: u64,
+    /// Its memberships.
+    pub(crate) memberships: u64,
+    /// Events a round that cause no letter.
+    pub(crate) events: u64,
+    /// Members of the group that an event is about.
+    pub(crate) members: u64,
+    /// Changes in a directory that become letters.
+    pub(crate) changes: u64,
     /// The most sessions from the server to the sink.
     pub(crate) sessions: u16,
     /// Whether this is a short run.
@@ -120,6 +173,12 @@ struct Usual {
     urgent_letters: u64,
     backlog: u64,
     waiting: &'static [u64],
+    people: u64,
+    groups: u64,
+    memberships: u64,
+    events: u64,
+    members: u64,
+    changes: u64,
 }
 
 impl Options {
@@ -134,6 +193,12 @@ impl Options {
         urgent_letters: 50,
         backlog: 100_000,
         waiting: &[10_000, 100_000, 1_000_000],
+        people: 1_000_000,
+        groups: 100_000,
+        memberships: 5_000_000,
+        events: 100_000,
+        members: 100_000,
+        changes: 300,
     };
     const SHORT: Usual = Usual {
         rounds: 1,
@@ -146,6 +211,12 @@ impl Options {
         urgent_letters: 50,
         backlog: 10_000,
         waiting: &[1_000, 20_000],
+        people: 10_000,
+        groups: 1_000,
+        memberships: 50_000,
+        events: 5_000,
+        members: 3_000,
+        changes: 20,
     };
 
     /// The scale asked for.
@@ -166,14 +237,20 @@ impl Options {
             urgent_letters: usual.urgent_letters,
             backlog: usual.backlog,
             waiting,
+            people: self.people.unwrap_or(usual.people),
+            groups: self.groups.unwrap_or(usual.groups),
+            memberships: self.memberships.unwrap_or(usual.memberships),
+            events: self.events.unwrap_or(usual.events),
+            members: self.members.unwrap_or(usual.members),
+            changes: self.changes.unwrap_or(usual.changes),
             sessions: self.sessions,
             quick: self.quick,
         }
     }
 
-    /// The groups asked for: all if none is named.
+    /// The groups asked for: the usual ones if none is named.
     pub(crate) fn groups(&self) -> Vec<Group> {
-        if self.only.is_empty() { Group::value_variants().to_vec() } else { self.only.clone() }
+        if self.only.is_empty() { Group::USUAL.to_vec() } else { self.only.clone() }
     }
 }
 
@@ -187,5 +264,13 @@ mod tests {
         let scale = options.scale();
         assert_eq!((scale.rounds, scale.letters, scale.waiting), (1, 300, vec![100, 500]));
         assert_eq!(options.groups().len(), 11);
+        assert_eq!((scale.people, scale.changes), (10_000, 20));
+    }
+
+    #[test]
+    fn large_directories_are_measured_only_if_they_are_named() {
+        let groups = Options::parse_from(["tidings-benches", "--only", "deciding,first-load"]).groups();
+        assert_eq!(groups, [Group::Deciding, Group::FirstLoad]);
+        assert!(!Options::parse_from(["tidings-benches"]).groups().contains(&Group::Change));
     }
 }

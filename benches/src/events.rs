@@ -1,5 +1,6 @@
-//! The events that are posted. Each causes one letter, to the member or the user, in one of three languages.
+//! The events that are posted. Each causes one letter, to the member or the user, in one of three languages, but for those on a company in the mirror.
 
+use crate::company::scatter;
 use std::{fmt::Write as _, ops::Range, sync::LazyLock};
 
 /// Languages of the readers, in turn.
@@ -20,21 +21,39 @@ pub(crate) enum Story {
     Ending,
     /// A link to choose a new password: somebody waits for it. It is sealed at rest.
     Link,
+    /// Somebody joined a group; everybody is a reference into the mirror of a company of this size.
+    Referring {
+        /// People of the company.
+        people: u64,
+        /// Its groups.
+        groups: u64,
+    },
+    /// Somebody's entry was changed.
+    Changed,
+    /// A group's entry was changed: the first group of the company in the mirror.
+    ChangedGroup,
 }
 
 impl Story {
     /// Appends the event of this number (CloudEvents 1.0, structured) to `out`. Its id is the number, so a number posted twice is a duplicate.
     pub(crate) fn write(self, out: &mut String, number: u64) {
         let kind = match self {
-            Self::Joined | Self::Long => "membership.joined",
+            Self::Joined | Self::Long | Self::Referring { .. } => "membership.joined",
             Self::Ending => "membership.ending",
             Self::Link => "password.reset_link",
+            Self::Changed | Self::ChangedGroup => "object.modified",
         };
         write!(
             out,
             r#"{{"specversion":"1.0","id":"{number}","source":"bench","type":"tidings.{kind}","time":"2026-11-21T09:00:00Z","data":{{"#
         )
         .expect("a String takes everything");
+        if let Self::Referring { people, groups } = self {
+            let (actor, object, member) = (scatter(number) % 100, scatter(number + 1) % groups.max(1), scatter(number + 2) % people.max(1));
+            write!(out, r#""actor":"corp/p{actor}","object":"corp/g{object}","member":"corp/p{member}"}}}}"#)
+                .expect("a String takes everything");
+            return;
+        }
         out.push_str(r#""actor":{"id":"u1","name":"Ada King","mail":"ada@example.org"},"#);
         if self == Self::Link {
             write!(
@@ -46,6 +65,19 @@ impl Story {
         }
         let person = number % 1_000;
         let locale = LOCALES[usize::try_from(number % 3).expect("a number below 3 fits")];
+        if let Self::Changed | Self::ChangedGroup = self {
+            if self == Self::ChangedGroup {
+                out.push_str(r#""object":"corp/g0""#);
+            } else {
+                write!(
+                    out,
+                    r#""object":{{"type":"user","id":"p{person}","name":"Linus {person}","mail":"linus.{number}@example.org","locale":"{locale}","enabled":true}}"#
+                )
+                .expect("a String takes everything");
+            }
+            out.push_str(r#","before":{"department":"Sales"},"after":{"department":"Research"}}}"#);
+            return;
+        }
         write!(
             out,
             r#""object":{{"type":"group","id":"g7","name":"Payroll","public":true,"owners":[{{"id":"u2","name":"Grace","mail":"grace@example.org","locale":"de"}}],"members":[]}},"member":{{"id":"p{person}","name":"Linus {person}","mail":"linus.{person}@example.org","locale":"{locale}","timezone":"Europe/Paris","enabled":true,"manager":{{"id":"u1","name":"Ada King","mail":"ada@example.org"}}}},"before":{{}},"after":{{}},"details":{{"ends_at":"2026-12-31""#
@@ -112,7 +144,15 @@ mod tests {
 
     #[test]
     fn a_batch_is_json_with_an_id_of_its_own_for_every_event() {
-        for story in [Story::Joined, Story::Long, Story::Ending, Story::Link] {
+        for story in [
+            Story::Joined,
+            Story::Long,
+            Story::Ending,
+            Story::Link,
+            Story::Referring { people: 9, groups: 3 },
+            Story::Changed,
+            Story::ChangedGroup,
+        ] {
             let events = batch(story, 998..1_003);
             let ids: Vec<_> = events.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect();
             assert_eq!(ids, ["998", "999", "1000", "1001", "1002"]);

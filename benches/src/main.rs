@@ -10,9 +10,11 @@
 mod args;
 mod bench;
 mod child;
+mod company;
 mod counting_sink;
 mod delay;
 mod events;
+mod finding;
 mod flush;
 mod folder_watch;
 mod http;
@@ -25,6 +27,7 @@ mod program;
 mod report;
 mod rounds;
 mod server;
+mod slapd;
 mod smtp_tools;
 mod stats;
 mod subjects;
@@ -33,6 +36,7 @@ use anyhow::{Context, Result, bail};
 use args::{Group, Options};
 use bench::Bench;
 use clap::Parser;
+use finding::Finding;
 use report::Report;
 use std::{fs, process::ExitCode, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
@@ -84,11 +88,34 @@ async fn run(options: Options) -> Result<bool> {
             }
         }
     }
-    let report = Report { machine, calibration: [before, machine::calibrate()], scale: bench.scale.clone(), verification, rounds, memory };
+    let findings = findings(&bench, &mut rounds.failures).await;
+    let calibration = [before, machine::calibrate()];
+    let report = Report { machine, calibration, scale: bench.scale.clone(), verification, rounds, memory, findings };
     println!("{report}");
     if let Some(path) = json {
         let text = serde_json::to_string_pretty(&report.to_json()).context("writing the results as JSON")?;
         fs::write(&path, text + "\n").with_context(|| format!("writing {}", path.display()))?;
     }
     Ok(report.is_sound())
+}
+
+/// What is measured with large directories, as far as it was asked for.
+async fn findings(bench: &Bench, failures: &mut Vec<String>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for group in [Group::Deciding, Group::Crowd, Group::FirstLoad, Group::Change] {
+        if !bench.measures(group) {
+            continue;
+        }
+        let found = match group {
+            Group::Deciding => subjects::deciding::measure(bench).await,
+            Group::Crowd => subjects::crowd::measure(bench).await,
+            Group::FirstLoad => subjects::first_load::measure(bench).await,
+            _ => subjects::change::measure(bench).await,
+        };
+        match found {
+            Ok(finding) => findings.push(finding),
+            Err(error) => failures.push(format!("{group:?}: {error:#}")),
+        }
+    }
+    findings
 }

@@ -5,6 +5,7 @@ mod table;
 
 use crate::{
     args::Scale,
+    finding::Finding,
     machine::Machine,
     rounds::{Reading, Rounds},
     stats::{counted, mebibytes, real, shown},
@@ -29,6 +30,8 @@ pub(crate) struct Report {
     pub(crate) rounds: Rounds,
     /// Memory, the shortest queue first.
     pub(crate) memory: Vec<MemoryReading>,
+    /// What was found with large directories.
+    pub(crate) findings: Vec<Finding>,
 }
 
 impl Report {
@@ -59,6 +62,7 @@ impl Report {
             "verification": self.verification,
             "subjects": self.rounds.subjects.iter().map(subject).collect::<Vec<_>>(),
             "memory": self.memory,
+            "directories": self.findings,
             "aims": aims,
             "failures": self.rounds.failures,
         })
@@ -108,6 +112,21 @@ impl Report {
             Some(vec![subject.name().to_owned(), count, p50, p99, longest])
         };
         SUBJECTS.into_iter().filter_map(row).collect()
+    }
+
+    fn findings_table(&self) -> String {
+        let rows: Vec<Vec<String>> = self
+            .findings
+            .iter()
+            .flat_map(|finding| finding.figures.iter().map(move |figure| (finding, figure)))
+            .map(|(finding, figure)| {
+                let value = figure.value;
+                let alone = value.min.to_bits() == value.max.to_bits();
+                let text = if alone { shown(value.median) } else { spread_text(value) };
+                vec![finding.name.clone(), figure.what.clone(), text]
+            })
+            .collect();
+        table(&["subject", "figure", "median [lowest – highest]"], &rows)
     }
 
     fn memory_table(&self) -> String {
@@ -171,6 +190,9 @@ impl fmt::Display for Report {
             let what = "Queues of several lengths: memory of the server in MiB, resident now / peak, and CPU of the server a letter.";
             writeln!(f, "{what}\n\n{}", self.memory_table())?;
         }
+        if !self.findings.is_empty() {
+            writeln!(f, "Large directories.\n\n{}", self.findings_table())?;
+        }
         let aims = aims::of(self);
         if !aims.is_empty() {
             let row = |aim: &aims::Aim| vec![aim.what.clone(), aim.wanted(), shown(aim.reached), aim.said().to_owned()];
@@ -183,7 +205,7 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::Options;
+    use crate::{args::Options, finding::Bound};
     use clap::Parser as _;
 
     fn a_report(end_to_end: f64, duplicates: u64) -> Report {
@@ -203,6 +225,9 @@ mod tests {
             drained_cpu_us: 80.0,
             stored_bytes: 6_000.0,
         };
+        let mut finding = Finding::new("deciding", "deciding".to_owned());
+        finding.add("events a second", [15_000.0, 17_000.0], Some(Bound::AtLeast(20_000.0)));
+        finding.add("peak memory, MiB", [50.0], None);
         Report {
             machine: Machine {
                 cores: 2,
@@ -223,6 +248,7 @@ mod tests {
                 failures: Vec::new(),
             },
             memory: vec![memory(10, 20), memory(1_000, 80)],
+            findings: vec![finding],
         }
     }
 
@@ -230,9 +256,11 @@ mod tests {
     fn an_aim_that_is_missed_is_shown_and_is_no_failure() {
         let report = a_report(4_000.0, 0);
         let text = report.to_string();
-        assert!(text.contains("| at least 10.0 | 4.00    | no  |"), "{text}");
+        assert!(text.contains("| at least 10.0   | 4.00    | no  |"), "{text}");
         assert!(text.contains("after draining") && text.contains("| 60.0    | no  |"), "{text}");
         assert!(text.contains("4,000 [4,000 – 4,000]"), "{text}");
+        assert!(text.contains("| deciding | events a second  | 16,000 [15,000 – 17,000]"), "{text}");
+        assert!(text.contains("| at least 20,000 | 16,000  | no  |"), "{text}");
         assert!(report.is_sound());
         assert!(a_report(12_000.0, 0).to_string().contains("| 12.0    | yes |"));
     }
@@ -252,5 +280,6 @@ mod tests {
         assert_eq!(json["aims"][0]["met"], false);
         assert_eq!(json["aims"][0]["wanted"], "at least 10.0");
         assert_eq!(json["memory"][1]["waiting"], 1_000);
+        assert_eq!(json["directories"][0]["figures"][0]["value"]["median"], 16_000.0);
     }
 }

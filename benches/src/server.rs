@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -34,6 +34,7 @@ pub(crate) struct Setup {
     sessions: u16,
     letters: LetterSize,
     flush_delay: Duration,
+    more: String,
 }
 
 /// The only relay.
@@ -57,12 +58,18 @@ pub(crate) enum LetterSize {
 impl Setup {
     /// Letters go by SMTP to this address, over as many sessions as the scale says.
     pub(crate) fn smtp(bench: &Bench, addr: SocketAddr) -> Self {
-        Self { way: Way::Smtp(addr), sessions: bench.scale.sessions, letters: LetterSize::Usual, flush_delay: Duration::ZERO }
+        Self {
+            way: Way::Smtp(addr),
+            sessions: bench.scale.sessions,
+            letters: LetterSize::Usual,
+            flush_delay: Duration::ZERO,
+            more: String::new(),
+        }
     }
 
     /// Letters go into this folder, from so many writers.
     pub(crate) fn pickup(folder: PathBuf, writers: u16) -> Self {
-        Self { way: Way::Pickup(folder), sessions: writers, letters: LetterSize::Usual, flush_delay: Duration::ZERO }
+        Self { way: Way::Pickup(folder), sessions: writers, letters: LetterSize::Usual, flush_delay: Duration::ZERO, more: String::new() }
     }
 
     /// Over so many sessions.
@@ -78,6 +85,11 @@ impl Setup {
     /// On a disk whose every flush takes so much longer.
     pub(crate) fn slow_flushes(self, flush_delay: Duration) -> Self {
         Self { flush_delay, ..self }
+    }
+
+    /// With further sections of the configuration.
+    pub(crate) fn with(self, more: String) -> Self {
+        Self { more, ..self }
     }
 
     fn configuration(&self, listen: SocketAddr) -> String {
@@ -101,8 +113,8 @@ name = \"{RELAY}\"
 {way}
 from = \"no-reply@example.org\"
 limits = {{ sessions = {}, messages_per_session = 1000 }}
-",
-            self.sessions
+{}",
+            self.sessions, self.more
         )
     }
 }
@@ -180,14 +192,27 @@ impl House {
         proc::folder_bytes(&self.data())
     }
 
+    /// Its folder, where commands run.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     fn data(&self) -> PathBuf {
         self.folder.path().join("data")
     }
 
     async fn command(&self, arguments: &[&str]) -> Result<String> {
+        self.command_within(arguments, PATIENCE).await
+    }
+
+    /// Runs a command of the program on this configuration and returns what it prints.
+    ///
+    /// # Errors
+    /// If it fails, or is not done `within` the time.
+    pub(crate) async fn command_within(&self, arguments: &[&str], within: Duration) -> Result<String> {
         let mut command = Command::new(&self.program);
         command.args(arguments).arg("-c").arg(&self.config).current_dir(self.folder.path());
-        child::finish(command, PATIENCE).await
+        child::finish(command, within).await
     }
 }
 
@@ -206,6 +231,10 @@ pub(crate) struct Books {
     pub(crate) sent: f64,
     /// Items on their way, in whatever state.
     pub(crate) queued: f64,
+    /// Objects mirrored, of all directories.
+    pub(crate) objects: f64,
+    /// Whether a directory's first load is complete.
+    pub(crate) loaded: bool,
 }
 
 /// Where a server stands.
@@ -294,7 +323,12 @@ fn books(text: &str) -> Books {
         let samples = text.lines().filter_map(|line| line.strip_prefix(name)).filter(|rest| rest.starts_with(['{', ' ']));
         samples.filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     };
-    Books { sent: sum("tidings_sent_total"), queued: sum("tidings_queue_items") }
+    Books {
+        sent: sum("tidings_sent_total"),
+        queued: sum("tidings_queue_items"),
+        objects: sum("tidings_directory_objects"),
+        loaded: sum("tidings_directory_loaded") > 0.5,
+    }
 }
 
 #[cfg(test)]
@@ -304,7 +338,8 @@ mod tests {
     #[test]
     fn metrics_are_summed_over_their_labels() {
         let text = "# TYPE tidings_sent_total counter\ntidings_sent_total{relay=\"a b\",lane=\"notices\"} 12\ntidings_sent_total{relay=\"c\"} 30\n\
-                    tidings_sent_total_more 7\ntidings_queue_items{lane=\"x\",state=\"waiting\"} 5\n";
-        assert_eq!(books(text), Books { sent: 42.0, queued: 5.0 });
+                    tidings_sent_total_more 7\ntidings_queue_items{lane=\"x\",state=\"waiting\"} 5\n\
+                    tidings_directory_objects{directory=\"corp\"} 3\ntidings_directory_loaded{directory=\"corp\"} 1\n";
+        assert_eq!(books(text), Books { sent: 42.0, queued: 5.0, objects: 3.0, loaded: true });
     }
 }

@@ -1,8 +1,12 @@
 //! What is measured, a subject each.
 
 pub(crate) mod accept;
+pub(crate) mod change;
+pub(crate) mod crowd;
+pub(crate) mod deciding;
 pub(crate) mod deliver;
 pub(crate) mod distance;
+pub(crate) mod first_load;
 pub(crate) mod memory;
 pub(crate) mod peers;
 pub(crate) mod pickup;

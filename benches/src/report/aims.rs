@@ -2,8 +2,9 @@
 
 use super::Report;
 use crate::{
+    finding::Bound::{self, AtLeast, AtMost},
     rounds::Reading,
-    stats::{counted, mebibytes, shown},
+    stats::{counted, mebibytes},
     subjects::{Subject, memory::MemoryReading},
 };
 use serde::{Serialize, Serializer, ser::SerializeStruct};
@@ -17,14 +18,6 @@ pub(super) struct Aim {
     /// What it came to.
     pub(super) reached: f64,
 }
-
-#[derive(Debug, Clone, Copy)]
-enum Bound {
-    AtLeast(f64),
-    AtMost(f64),
-}
-
-use Bound::{AtLeast, AtMost};
 
 /// Ratios of two subjects' rates within a round.
 const RATIOS: [(Subject, Subject, f64); 8] = [
@@ -73,10 +66,7 @@ const MORE_CPU: f64 = 1.25;
 impl Aim {
     /// Whether it was reached.
     pub(super) fn met(&self) -> bool {
-        match self.bound {
-            AtLeast(least) => self.reached >= least,
-            AtMost(most) => self.reached <= most,
-        }
+        self.bound.met_by(self.reached)
     }
 
     /// The same in a word.
@@ -86,10 +76,7 @@ impl Aim {
 
     /// What is wanted, in words.
     pub(super) fn wanted(&self) -> String {
-        match self.bound {
-            AtLeast(least) => format!("at least {}", shown(least)),
-            AtMost(most) => format!("at most {}", shown(most)),
-        }
+        self.bound.wanted()
     }
 }
 
@@ -119,7 +106,13 @@ pub(super) fn of(report: &Report) -> Vec<Aim> {
         let reached = rounds.latency(subject)?.p99;
         Some(Aim { what: format!("{}: 99 % within, ms", subject.name()), bound: AtMost(most), reached })
     });
-    ratios.chain(figures).chain(latencies).chain(of_queues(&report.memory)).collect()
+    let findings = report.findings.iter().flat_map(|finding| {
+        let aim = |figure: &crate::finding::Figure| {
+            Some(Aim { what: format!("{}: {}", finding.name, figure.what), bound: figure.bound?, reached: figure.value.median })
+        };
+        finding.figures.iter().filter_map(aim)
+    });
+    ratios.chain(figures).chain(latencies).chain(of_queues(&report.memory)).chain(findings).collect()
 }
 
 /// What the longest queue may cost more than the shortest.
