@@ -41,7 +41,7 @@ impl Story {
             Self::Joined | Self::Long | Self::Referring { .. } => "membership.joined",
             Self::Ending => "membership.ending",
             Self::Link => "password.reset_link",
-            Self::Changed | Self::ChangedGroup => "object.modified",
+            Self::Changed | Self::ChangedGroup => "object.changed",
         };
         write!(
             out,

@@ -104,6 +104,6 @@ source = \"csv\"
 
 [[rule]]
 name = \"changed\"
-on = [\"object.modified\"]
+on = [\"object.changed\"]
 to = [\"object\"]
 ";

@@ -5,6 +5,7 @@ pub mod condition;
 pub mod decide;
 pub mod facts;
 pub mod rule;
+mod shortcut;
 
 pub use audience::Audience;
 pub use condition::{Condition, Scope};

@@ -2,10 +2,15 @@
 //!
 //! Names in scope: `event` (type, source, id, subject, time), `actor`, `object`, `member`, `before`, `after`, `details`, and `data` for the whole.
 
+use super::shortcut::Shortcut;
 use crate::event::Event;
-use cel::{Context, Program, Value as Cel, objects::Key};
+use cel::{Context, Env, Program, Value as Cel, objects::Key};
 use serde_json::{Map, Value};
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 /// The names a condition may use.
 pub const NAMES: [&str; 8] = ["event", "actor", "object", "member", "before", "after", "details", "data"];
@@ -15,6 +20,7 @@ pub const NAMES: [&str; 8] = ["event", "actor", "object", "member", "before", "a
 pub struct Condition {
     source: Arc<str>,
     program: Arc<Program>,
+    shortcut: Option<Arc<Shortcut>>,
 }
 
 /// Why a text is not a condition.
@@ -53,12 +59,18 @@ impl Condition {
                 column: place.map(|(_, column)| column),
             });
         }
-        Ok(Self { source: source.into(), program: Arc::new(program) })
+        let shortcut = Shortcut::of(&program.expression().expr).map(Arc::new);
+        Ok(Self { source: source.into(), program: Arc::new(program), shortcut })
     }
 
     /// The expression as written.
     pub fn source(&self) -> &str {
         &self.source
+    }
+
+    /// Whether it holds, as far as that shows without the values of a [`Scope`]; `None` if they are needed.
+    pub fn shortcut(&self, event: &Event) -> Option<bool> {
+        self.shortcut.as_ref()?.holds(event)
     }
 
     /// Whether it holds.
@@ -97,7 +109,9 @@ pub struct Scope(Context<'static, 'static>);
 impl Scope {
     /// The scope of an event.
     pub fn of(event: &Event) -> Self {
-        let mut context = Context::default();
+        // The functions of the language are the same for all; to make them costs a hundred times what an expression does.
+        static LANGUAGE: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+        let mut context = Context::with_env(Arc::clone(&LANGUAGE));
         for name in ["actor", "object", "member", "before", "after", "details"] {
             let value = event.data.get(name).map_or_else(|| Cel::Map(HashMap::<Key, Cel>::new().into()), to_cel);
             context.add_variable_from_value(name, value);

@@ -127,7 +127,7 @@ impl Desk<'_> {
             return trace;
         }
         if let Some(condition) = &rule.when {
-            match condition.holds(self.scope()) {
+            match condition.shortcut(self.event).map_or_else(|| condition.holds(self.scope()), Ok) {
                 Ok(true) => {}
                 Ok(false) => (trace.verdict, trace.why) = (RuleVerdict::ConditionFalse, Some(condition.source().to_owned())),
                 Err(why) => (trace.verdict, trace.why) = (RuleVerdict::ConditionError, Some(format!("{}: {why}", condition.source()))),
