@@ -4,7 +4,8 @@ use crate::{
     Desk, IntakeError,
     crowd::Gatherer,
     desk::{Names, not_written, readers},
-    facts::{Origin, decided},
+    facts::{Origin, decided_knowing, paths},
+    known::Known,
     secrets,
 };
 use jiff::civil::Date;
@@ -94,16 +95,23 @@ impl Intake {
         let mut acceptances = Vec::with_capacity(events.len());
         let mut faults: Vec<Fault> = Vec::new();
         let permit = if events.len() > EVENTS_BETWEEN_YIELDS { self.long.acquire().await.ok() } else { None };
-        for (index, value) in events.into_iter().enumerate() {
-            let at = if batch { format!("/{index}") } else { String::new() };
-            match Event::read(value, &at, now) {
-                Ok(event) if faults.is_empty() => acceptances.push(self.prepare(&event, now, None, Origin::Posted).await?.0),
-                Ok(_) => {}
-                Err(found) => faults.extend(found),
+        let mut events = events.into_iter().enumerate();
+        loop {
+            let mut some = Vec::with_capacity(events.len().min(EVENTS_BETWEEN_YIELDS));
+            for (index, value) in events.by_ref().take(EVENTS_BETWEEN_YIELDS) {
+                let at = if batch { format!("/{index}") } else { String::new() };
+                match Event::read(value, &at, now) {
+                    Ok(event) => some.push(event),
+                    Err(found) => faults.extend(found),
+                }
             }
-            if index % EVENTS_BETWEEN_YIELDS == EVENTS_BETWEEN_YIELDS - 1 {
-                tokio::task::yield_now().await;
+            if faults.is_empty() {
+                self.prepare_all(&some, now, &mut acceptances).await?;
             }
+            if events.len() == 0 {
+                break;
+            }
+            tokio::task::yield_now().await;
         }
         drop(permit);
         if !faults.is_empty() {
@@ -182,6 +190,22 @@ impl Intake {
         Ok(receipt)
     }
 
+    /// Decides on events that were posted together; what they need of the mirror is asked for once.
+    async fn prepare_all(&self, events: &[Event], now: Timestamp, acceptances: &mut Vec<Acceptance>) -> Result<(), IntakeError> {
+        let known = self.known(events, Origin::Posted).await?;
+        for event in events {
+            acceptances.push(self.prepare_knowing(event, now, None, Origin::Posted, &known).await?.0);
+        }
+        Ok(())
+    }
+
+    /// What the mirror knows of those whom events name.
+    async fn known(&self, events: &[Event], origin: Origin<'_>) -> Result<Known, IntakeError> {
+        let Some(gatherer) = &self.gatherer else { return Ok(Known::default()) };
+        let desk = self.desk();
+        Ok(Known::of(gatherer, events.iter().map(|event| (event, paths(event, &desk))), origin).await?)
+    }
+
     /// Decides on an event and writes its letters; `relay` overrides what the rules say.
     pub(crate) async fn prepare(
         &self,
@@ -190,8 +214,20 @@ impl Intake {
         relay: Option<&str>,
         origin: Origin<'_>,
     ) -> Result<(Acceptance, Trace), IntakeError> {
+        let known = self.known(std::slice::from_ref(event), origin).await?;
+        self.prepare_knowing(event, now, relay, origin, &known).await
+    }
+
+    async fn prepare_knowing(
+        &self,
+        event: &Event,
+        now: Timestamp,
+        relay: Option<&str>,
+        origin: Origin<'_>,
+        known: &Known,
+    ) -> Result<(Acceptance, Trace), IntakeError> {
         let desk = self.desk();
-        let (seen, decision) = decided(event, &desk, self.gatherer.as_ref(), origin).await?;
+        let (seen, decision) = decided_knowing(event, &desk, self.gatherer.as_ref(), origin, known).await?;
         let mut bundle = Bundle::new(self, &desk, &seen, self.mint.mint(now), now);
         bundle.trace = decision.trace;
         for notice in &decision.notices {

@@ -2,7 +2,12 @@
 //!
 //! What the event itself says whole wins over the mirror. An event whose rules look at nothing that the mirror could add costs no query and no copy.
 
-use crate::{Desk, crowd::Gatherer, news};
+use crate::{
+    Desk,
+    crowd::Gatherer,
+    known::{Known, NotAsked},
+    news,
+};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 use tidings_core::{
@@ -75,9 +80,29 @@ pub(crate) async fn decided<'e>(
     gatherer: Option<&Gatherer>,
     origin: Origin<'_>,
 ) -> Result<(Cow<'e, Event>, Decision), StoreError> {
+    let known = match gatherer {
+        Some(gatherer) => Known::of(gatherer, std::iter::once((event, paths(event, desk))), origin).await?,
+        None => Known::default(),
+    };
+    decided_knowing(event, desk, gatherer, origin, &known).await
+}
+
+/// What the rules for an event look at.
+pub(crate) fn paths<'d>(event: &Event, desk: &'d Desk) -> &'d [Path] {
+    &desk.parts.rules.needs(event.kind).paths
+}
+
+/// As [`decided`], with what is known already, of this event and others.
+pub(crate) async fn decided_knowing<'e>(
+    event: &'e Event,
+    desk: &Desk,
+    gatherer: Option<&Gatherer>,
+    origin: Origin<'_>,
+    known: &Known,
+) -> Result<(Cow<'e, Event>, Decision), StoreError> {
     let rules = &*desk.parts.rules;
     let Some(gatherer) = gatherer else { return Ok((Cow::Borrowed(event), decide(event, rules, &Facts::NONE))) };
-    let event = completed(event, &rules.needs(event.kind).paths, gatherer, origin).await?;
+    let event = completed(event, paths(event, desk), Sight { gatherer, known }, origin).await?;
     let mut facts = Facts::asking();
     let mut decision = decide(&event, rules, &facts);
     for _ in 1..ROUNDS {
@@ -102,12 +127,43 @@ pub(crate) async fn decided<'e>(
     Ok((event, decision))
 }
 
+/// The mirror, and what is known of it already.
+#[derive(Clone, Copy)]
+struct Sight<'a> {
+    gatherer: &'a Gatherer,
+    known: &'a Known,
+}
+
+impl<'a> Sight<'a> {
+    async fn object(self, directory: &str, name: &str) -> Result<Option<Cow<'a, MirrorObject>>, StoreError> {
+        match self.known.object(directory, name) {
+            Ok(known) => Ok(known.map(Cow::Borrowed)),
+            Err(NotAsked) => Ok(self.gatherer.mirror.object(directory, name).await?.map(Cow::Owned)),
+        }
+    }
+
+    /// The first links in a role, each as `shown`.
+    async fn links(
+        self,
+        object: &MirrorObject,
+        role: LinkRole,
+        most: u32,
+        shown: fn(&str, &MirrorLink) -> Value,
+    ) -> Result<Vec<Value>, StoreError> {
+        let show = |link: &MirrorLink| shown(&object.directory, link);
+        if let Some(links) = self.known.links(object, role) {
+            return Ok(links.take(most as usize).map(show).collect());
+        }
+        Ok(self.gatherer.mirror.links(object.id, role, None, most).await?.links.iter().map(show).collect())
+    }
+}
+
 /// The event with what the paths look at.
-async fn completed<'e>(event: &'e Event, paths: &[Path], gatherer: &Gatherer, origin: Origin<'_>) -> Result<Cow<'e, Event>, StoreError> {
+async fn completed<'e>(event: &'e Event, paths: &[Path], sight: Sight<'_>, origin: Origin<'_>) -> Result<Cow<'e, Event>, StoreError> {
     if !paths.iter().any(|path| lacks_on(&event.data, path, origin)) {
         return Ok(Cow::Borrowed(event));
     }
-    let mut walk = Walker { gatherer, origin, data: Value::Object(event.data.clone()), left: LOOKUPS };
+    let mut walk = Walker { sight, origin, data: Value::Object(event.data.clone()), left: LOOKUPS };
     for path in paths {
         walk.follow(path).await?;
     }
@@ -116,7 +172,7 @@ async fn completed<'e>(event: &'e Event, paths: &[Path], gatherer: &Gatherer, or
 }
 
 /// Where a path begins in an event's data, and what stands there.
-fn root<'d>(data: &'d Map<String, Value>, path: &'d Path) -> (&'d str, Option<&'d Value>) {
+pub(crate) fn root<'d>(data: &'d Map<String, Value>, path: &'d Path) -> (&'d str, Option<&'d Value>) {
     match &path.root {
         Root::Name(name) => (name, data.get(name)),
         Root::Person => match data.get("member").filter(|member| !member.is_null()) {
@@ -127,7 +183,7 @@ fn root<'d>(data: &'d Map<String, Value>, path: &'d Path) -> (&'d str, Option<&'
 }
 
 /// Whether the mirror may add something on this path.
-fn lacks_on(data: &Map<String, Value>, path: &Path, origin: Origin<'_>) -> bool {
+pub(crate) fn lacks_on(data: &Map<String, Value>, path: &Path, origin: Origin<'_>) -> bool {
     let (name, value) = root(data, path);
     lacks(value, &path.steps, origin, name == "object")
 }
@@ -160,25 +216,25 @@ fn may_add(step: &str, object: bool, party: &Map<String, Value>, origin: Origin<
 }
 
 /// A text in the form `directory/name`; an address or a path is none.
-fn is_reference(text: &str) -> bool {
+pub(crate) fn is_reference(text: &str) -> bool {
     text.split_once('/').is_some_and(|(directory, name)| !directory.is_empty() && !name.is_empty() && !directory.contains(['@', ' ', ':']))
 }
 
 /// Directory and key of a party that stands in a mirror.
-fn mirrored(party: &Map<String, Value>) -> Option<(&str, &str)> {
+pub(crate) fn mirrored(party: &Map<String, Value>) -> Option<(&str, &str)> {
     Some((party.get("directory")?.as_str()?, party.get("id")?.as_str()?))
 }
 
 /// Follows paths through an event's data and writes down what the mirror knows on the way.
 struct Walker<'a> {
-    gatherer: &'a Gatherer,
+    sight: Sight<'a>,
     origin: Origin<'a>,
     data: Value,
     /// Look-ups still allowed.
     left: usize,
 }
 
-impl Walker<'_> {
+impl<'a> Walker<'a> {
     async fn follow(&mut self, path: &Path) -> Result<(), StoreError> {
         let Value::Object(data) = &self.data else { return Ok(()) };
         let name = root(data, path).0;
@@ -212,8 +268,11 @@ impl Walker<'_> {
                 }
                 Some(Value::String(reference)) if is_reference(reference) && self.left > 0 => {
                     self.left -= 1;
-                    let reference = reference.clone();
-                    if let Some(object) = self.gatherer.referred(&reference).await? {
+                    let object = match reference.split_once('/') {
+                        Some((directory, name)) => self.sight.object(directory, name).await?,
+                        None => None,
+                    };
+                    if let Some(object) = object {
                         self.set(&place, Value::Object(news::party(&object.directory, &object.head)));
                     }
                     found.push(place);
@@ -236,14 +295,7 @@ impl Walker<'_> {
         }
         let Some(object) = self.object(place).await? else { return Ok(()) };
         let value = match step {
-            "manager" => self
-                .gatherer
-                .mirror
-                .links(object.id, LinkRole::Manager, None, 1)
-                .await?
-                .into_iter()
-                .next()
-                .map(|link| news::member(&object.directory, &link)),
+            "manager" => self.sight.links(&object, LinkRole::Manager, 1, news::member).await?.pop(),
             "owners" => self.owners(&object).await?,
             _ => self.members(&object).await?,
         };
@@ -268,24 +320,23 @@ impl Walker<'_> {
         Ok(())
     }
 
-    async fn object(&mut self, place: &str) -> Result<Option<MirrorObject>, StoreError> {
+    async fn object(&mut self, place: &str) -> Result<Option<Cow<'a, MirrorObject>>, StoreError> {
         let party = self.data.pointer(place).and_then(Value::as_object);
         let Some((directory, key)) = party.and_then(mirrored).filter(|_| self.left > 0) else { return Ok(None) };
         self.left -= 1;
-        self.gatherer.mirror.object(directory, key).await
+        self.sight.object(directory, key).await
     }
 
     async fn owners(&self, object: &MirrorObject) -> Result<Option<Value>, StoreError> {
         let mut owners = Vec::new();
         for role in [LinkRole::Owner, LinkRole::AdditionalOwner] {
-            let links = self.gatherer.mirror.links(object.id, role, None, MOST).await?;
-            owners.extend(links.into_iter().map(|link| news::owner(&object.directory, &link)));
+            owners.extend(self.sight.links(object, role, MOST, news::owner).await?);
         }
         Ok((!owners.is_empty()).then(|| json!(owners)))
     }
 
     async fn members(&self, object: &MirrorObject) -> Result<Option<Value>, StoreError> {
-        let page = self.gatherer.mirror.members(object.id, Walk::Nested, None, MOST_MEMBERS).await?;
+        let page = self.sight.gatherer.mirror.members(object.id, Walk::Nested, None, MOST_MEMBERS).await?;
         let members: Vec<Value> = page.objects.iter().map(|one| Value::Object(news::party(&one.directory, &one.head))).collect();
         Ok((!members.is_empty()).then(|| json!(members)))
     }

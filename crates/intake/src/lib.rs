@@ -15,6 +15,7 @@ mod feed;
 mod flow;
 mod guard;
 mod imprint;
+mod known;
 mod news;
 #[cfg(test)]
 mod people;

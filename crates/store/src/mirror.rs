@@ -165,6 +165,26 @@ pub struct LinkPage {
     pub next: Option<ObjectId>,
 }
 
+/// Whose portrait is asked for ([`Mirror::portraits`]).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sitter {
+    /// The directory.
+    pub directory: String,
+    /// The object's key, or else its reference.
+    pub name: String,
+    /// The links that are wanted of it.
+    pub roles: Vec<LinkRole>,
+}
+
+/// An object with some of its links.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Portrait {
+    /// The object.
+    pub object: MirrorObject,
+    /// Its links in the roles asked for: role by role as asked, in the order of the other ends' rows.
+    pub links: Vec<MirrorLink>,
+}
+
 impl IntoIterator for LinkPage {
     type Item = MirrorLink;
     type IntoIter = std::vec::IntoIter<MirrorLink>;
@@ -223,6 +243,23 @@ pub trait Mirror: Send + Sync + 'static {
 
     /// The object of this key, or else of this reference.
     async fn object(&self, directory: &str, name: &str) -> Result<Option<MirrorObject>, StoreError>;
+
+    /// Many objects at once, in the order asked, each with the first `limit` links of every role asked for.
+    async fn portraits(&self, sitters: Vec<Sitter>, limit: u32) -> Result<Vec<Option<Portrait>>, StoreError> {
+        let mut portraits = Vec::with_capacity(sitters.len());
+        for Sitter { directory, name, roles } in sitters {
+            let Some(object) = self.object(&directory, &name).await? else {
+                portraits.push(None);
+                continue;
+            };
+            let mut links = Vec::new();
+            for role in roles {
+                links.extend(self.links(object.id, role, None, limit).await?);
+            }
+            portraits.push(Some(Portrait { object, links }));
+        }
+        Ok(portraits)
+    }
 
     /// The source's own form of an object.
     async fn document(&self, object: ObjectId) -> Result<Option<Vec<u8>>, StoreError>;

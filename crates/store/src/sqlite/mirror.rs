@@ -15,7 +15,10 @@ mod standing;
 use crate::{
     error::StoreError,
     marker::{Marker, MarkerStep, NewMarker},
-    mirror::{Difference, DirectoryStanding, LinkPage, Mirror, MirrorLink, MirrorObject, ObjectId, ObjectPage, Record, Walk, steps},
+    mirror::{
+        Difference, DirectoryStanding, LinkPage, Mirror, MirrorLink, MirrorObject, ObjectId, ObjectPage, Portrait, Record, Sitter, Walk,
+        steps,
+    },
     sqlite::{ITEM_BYTES, SqliteStore, accept, work::Work, writer::Way},
     store::{Acceptance, Accepted},
 };
@@ -112,6 +115,11 @@ impl Mirror for SqliteStore {
     async fn object(&self, directory: &str, name: &str) -> Result<Option<MirrorObject>, StoreError> {
         let (directory, name) = (directory.to_owned(), name.to_owned());
         self.readers.ask(move |db| read::object(db, &directory, &name)).await
+    }
+
+    /// In one go: all of it is as of one moment, and pages that several of them lie on are read once.
+    async fn portraits(&self, sitters: Vec<Sitter>, limit: u32) -> Result<Vec<Option<Portrait>>, StoreError> {
+        self.readers.ask(move |db| read::portraits(db, &sitters, limit)).await
     }
 
     async fn document(&self, object: ObjectId) -> Result<Option<Vec<u8>>, StoreError> {

@@ -9,7 +9,7 @@ use tidings_core::{
     directory::{Entry, Head, Link, LinkRole},
     subject::ObjectType,
 };
-use tidings_store::MirrorObject;
+use tidings_store::{MirrorObject, Sitter};
 
 /// A user without a reference, as SCIM has them.
 fn person(key: &str, account: &str) -> Entry {
@@ -94,4 +94,48 @@ pub(crate) async fn links_to_certain_others_are_found_without_the_rest(house: &H
     linked.sort();
     assert_eq!(linked, ["[stranger]", "u1"]);
     assert!(house.store.linked(group, LinkRole::Owner, &asked).await.unwrap().is_empty());
+}
+
+pub(crate) async fn a_portrait_shows_an_object_with_the_links_that_are_asked_for(house: &House) {
+    let mut group = Entry { head: Head::new(ObjectType::Group, "g1"), links: Vec::new(), document: None };
+    group.head.reference = Some("cn=all".to_owned());
+    group.links = vec![
+        Link::new(LinkRole::Member, "u1"),
+        Link::new(LinkRole::AdditionalOwner, "u2"),
+        Link::new(LinkRole::Owner, "u1"),
+        Link::new(LinkRole::Owner, "nobody"),
+    ];
+    load(house, vec![person("u1", "ada"), person("u2", "grace"), group]).await;
+    let sitter = |directory: &str, name: &str, roles: &[LinkRole]| Sitter {
+        directory: directory.to_owned(),
+        name: name.to_owned(),
+        roles: roles.to_vec(),
+    };
+    let sitters = vec![
+        sitter(DIRECTORY, "CN=All", &[LinkRole::AdditionalOwner, LinkRole::Owner]),
+        sitter(DIRECTORY, "u9", &[]),
+        sitter("elsewhere", "u1", &[]),
+        sitter(DIRECTORY, "u1", &[LinkRole::Manager]),
+        sitter(DIRECTORY, "g1", &[LinkRole::Member]),
+    ];
+    let portraits = house.store.portraits(sitters, 10).await.unwrap();
+    let shown: Vec<_> = portraits
+        .iter()
+        .map(|portrait| {
+            portrait.as_ref().map(|one| (one.object.head.key.as_str(), one.links.iter().map(|link| (link.role, other(link))).collect()))
+        })
+        .collect();
+    let links = |links: &[(LinkRole, &str)]| links.iter().map(|(role, to)| (*role, (*to).to_owned())).collect::<Vec<_>>();
+    assert_eq!(
+        shown,
+        [
+            Some(("g1", links(&[(LinkRole::AdditionalOwner, "u2"), (LinkRole::Owner, "u1"), (LinkRole::Owner, "nobody")]))),
+            None,
+            None,
+            Some(("u1", links(&[]))),
+            Some(("g1", links(&[(LinkRole::Member, "u1")]))),
+        ]
+    );
+    let one = house.store.portraits(vec![sitter(DIRECTORY, "g1", &[LinkRole::Owner])], 1).await.unwrap();
+    assert_eq!(one[0].as_ref().unwrap().links.len(), 1);
 }

@@ -143,6 +143,7 @@ macro_rules! conformance {
             mirroring::members_are_found_below_nested_groups_each_once,
             mirroring::objects_and_links_are_listed_by_pages,
             mirroring::groups_are_found_by_name_in_any_case,
+            looking_up::a_portrait_shows_an_object_with_the_links_that_are_asked_for,
             looking_up::an_object_is_found_by_what_it_is_called_now,
             looking_up::one_that_goes_by_a_reference_is_not_looked_up_otherwise,
             looking_up::objects_of_a_type_come_in_pages_with_their_number,

@@ -2,7 +2,7 @@
 
 use crate::{
     mirror::{
-        LinkPage, MirrorObject, ObjectId, ObjectPage, Target, Walk,
+        LinkPage, MirrorObject, ObjectId, ObjectPage, Portrait, Sitter, Target, Walk,
         names::{folded, hash},
         terms::NESTED,
     },
@@ -16,12 +16,16 @@ use crate::{
     },
 };
 use rusqlite::{Connection, Params};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use tidings_core::{directory::LinkRole, subject::ObjectType};
 
 /// The object of a key, or else of a reference.
 pub(super) fn object(db: &Connection, directory: &str, name: &str) -> Result<Option<MirrorObject>, Fault> {
     let Some(directory) = standing::number(db, directory)? else { return Ok(None) };
+    object_of(db, directory, name)
+}
+
+fn object_of(db: &Connection, directory: i64, name: &str) -> Result<Option<MirrorObject>, Fault> {
     if let Some(object) = rows::by_key(db, directory, name)? {
         return Ok(Some(object));
     }
@@ -29,6 +33,32 @@ pub(super) fn object(db: &Connection, directory: &str, name: &str) -> Result<Opt
         Some(bearer) => rows::by_id(db, bearer.id),
         None => Ok(None),
     }
+}
+
+/// Objects with some of their links.
+pub(super) fn portraits(db: &Connection, sitters: &[Sitter], limit: u32) -> Result<Vec<Option<Portrait>>, Fault> {
+    let mut numbers: HashMap<&str, Option<i64>> = HashMap::new();
+    let mut portraits = Vec::with_capacity(sitters.len());
+    for Sitter { directory, name, roles } in sitters {
+        let number = match numbers.get(directory.as_str()) {
+            Some(number) => *number,
+            None => *numbers.entry(directory).or_insert(standing::number(db, directory)?),
+        };
+        let object = match number {
+            Some(number) => object_of(db, number, name)?,
+            None => None,
+        };
+        let Some(object) = object else {
+            portraits.push(None);
+            continue;
+        };
+        let mut its = Vec::new();
+        for role in roles {
+            its.extend(links(db, object.id, *role, None, limit)?);
+        }
+        portraits.push(Some(Portrait { object, links: its }));
+    }
+    Ok(portraits)
 }
 
 /// Before the first row.
