@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = arguments.next().ok_or("usage: gallery FOLDER [TEMPLATES]")?;
     let organisation =
         Organisation { name: "Example & Sons".into(), website: Some("https://www.example.org".into()), ..Organisation::default() };
-    let stationery = Stationery::load(StationeryOptions { organisation, templates: arguments.next() })
+    let stationery = Stationery::load(StationeryOptions { organisation, templates: arguments.next(), ..StationeryOptions::default() })
         .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))?;
     fs::create_dir_all(&folder)?;
     let mut page = String::from("<!doctype html><meta charset=utf-8><meta name=color-scheme content='light dark'><title>Letters</title>\n");

@@ -87,20 +87,26 @@ pub(crate) struct Setting<'a> {
     pub(crate) words: &'a Words,
     pub(crate) moment: Moment,
     pub(crate) mentions: Mentions,
+    /// Where passwords are changed, for an event that does not say so itself.
+    pub(crate) portal: Option<&'a str>,
 }
 
 /// The context for the subject; [`with_subject`] adds the subject for the bodies.
 pub(crate) fn context(event: &Event, notice: &Notice, setting: Setting<'_>) -> Value {
-    let Setting { organisation, locale, words, moment, mentions } = setting;
+    let Setting { organisation, locale, words, moment, mentions, portal } = setting;
     let whole =
         |party: Option<&Party>, name: &str| party.map_or_else(none, |party| party_value(party, event.data.get(name), mentions.people));
+    let detail = |name: &'static str| match (detail(event, name), portal) {
+        (value, Some(portal)) if name == "portal_url" && value.is_none() => Value::from(portal),
+        (value, _) => value,
+    };
     let mut fields = vec![
         (MOMENT, Value::from_object(moment)),
         ("reader", reader(event, notice)),
         ("object", whole(event.object.as_ref(), "object")),
         ("actor", whole(event.actor.as_ref(), "actor")),
         ("member", whole(event.member.as_ref(), "member")),
-        ("details", record(details(event.kind).map(|name| (name, detail(event, name))).collect())),
+        ("details", record(details(event.kind).map(|name| (name, detail(name))).collect())),
         ("organisation", organisation.clone()),
         ("locale", locale.clone()),
         ("reasons", reasons(notice)),

@@ -23,6 +23,9 @@ use tidings_core::{Address, Event, Id, Kind, Locale, Timestamp, notice::Notice, 
 /// Longest subject, in characters; a longer one is cut and ends in `…`.
 pub const MAX_SUBJECT_CHARS: usize = 200;
 
+/// The kind whose letters lead to a directory's password portal (Netwrix Directory Manager: "This URL is included in password expiry warning emails").
+const EXPIRING: &str = "password.expiring";
+
 /// What letters are made from.
 #[derive(Debug, Clone, Default)]
 pub struct StationeryOptions {
@@ -30,6 +33,8 @@ pub struct StationeryOptions {
     pub organisation: Organisation,
     /// A folder whose files replace built-in ones, each a part of a letter in one language.
     pub templates: Option<PathBuf>,
+    /// Where people change their passwords, by directory; the first one stands in samples, too.
+    pub portals: Vec<(String, String)>,
 }
 
 /// What stands on one letter beside its content.
@@ -90,6 +95,7 @@ pub struct Stationery {
     pub(crate) sources: Sources,
     pub(crate) organisation: Organisation,
     pub(crate) zone: TimeZone,
+    portals: Vec<(String, String)>,
     organisation_value: Value,
 }
 
@@ -99,7 +105,7 @@ impl Stationery {
     /// # Errors
     /// Everything that is wrong, each with file, line and what is allowed.
     pub fn load(options: StationeryOptions) -> Result<Self, Vec<TemplateProblem>> {
-        let StationeryOptions { organisation, templates } = options;
+        let StationeryOptions { organisation, templates, portals } = options;
         let mut problems = Vec::new();
         organisation.check(&mut problems);
         let sources = Sources::load(templates.as_deref(), &mut problems);
@@ -117,7 +123,7 @@ impl Stationery {
             organisation.website.as_deref(),
         );
         let zone = TimeZone::get(&organisation.default_timezone).unwrap_or(TimeZone::UTC);
-        let stationery = Self { env, letters, sources, organisation, zone, organisation_value };
+        let stationery = Self { env, letters, sources, organisation, zone, portals, organisation_value };
         if problems.is_empty() {
             load::try_samples(&stationery, &origins, &mut problems);
         }
@@ -177,6 +183,7 @@ impl Stationery {
             words: &letter.words,
             moment: Moment { at: imprint.date, zone, calendar: Arc::clone(&letter.calendar) },
             mentions: letter.mentions,
+            portal: self.portal(event),
         };
         let context = context::context(event, notice, setting);
         let subject = one_line(&self.render(&letter.subject, context.clone())?)?;
@@ -207,9 +214,22 @@ impl Stationery {
         Ok(Written { subject, text, html, bytes, locale, tried: Vec::new(), pattern: None })
     }
 
+    /// Where the person whose password expires changes it, if the event does not say so itself: as the directory that the person is of has it.
+    fn portal(&self, event: &Event) -> Option<&str> {
+        let directory = event.directory().filter(|_| event.kind.name == EXPIRING)?;
+        self.portals.iter().find(|(name, _)| name == directory).map(|(_, url)| url.as_str())
+    }
+
     /// The made-up event and notice of a kind, with people who speak `locale`.
     pub fn sample(&self, kind: &'static Kind, locale: &Locale, size: Size) -> (Event, Notice) {
-        load::sample(self, kind, locale, size).expect("every sample was written once when the letters were loaded")
+        let (mut event, notice) =
+            load::sample(self, kind, locale, size).expect("every sample was written once when the letters were loaded");
+        if let Some((_, url)) = self.portals.first().filter(|_| kind.name == EXPIRING && matches!(size, Size::Full))
+            && let Some(details) = event.data.get_mut("details")
+        {
+            details["portal_url"] = url.as_str().into();
+        }
+        (event, notice)
     }
 
     /// The letter of a kind's sample in the first language of the reader's chain that has it.

@@ -78,7 +78,7 @@ pub fn all_problems(config: &Path, found: &tidings_config::Problems) -> Vec<Stri
     let written = table.get("letters").and_then(|letters| letters.get("templates")).and_then(toml::Value::as_str);
     let folder = written.map(|written| config.parent().unwrap_or(Path::new("")).join(written)).filter(|folder| folder.is_dir());
     if let Some(folder) = folder
-        && let Err(problems) = Stationery::load(StationeryOptions { organisation: Organisation::default(), templates: Some(folder) })
+        && let Err(problems) = Stationery::load(StationeryOptions { templates: Some(folder), ..StationeryOptions::default() })
     {
         lines.extend(problems.iter().map(ToString::to_string));
     }
@@ -136,7 +136,8 @@ pub async fn store(settings: &Settings) -> Result<Arc<dyn Database>> {
 ///
 /// # Errors
 /// [`Misuse`] with all problems of all letters.
-pub fn stationery(organisation: &sections::Organisation, templates: Option<PathBuf>) -> Result<Arc<Stationery>> {
+pub fn stationery(settings: &Settings) -> Result<Arc<Stationery>> {
+    let organisation = &settings.organisation;
     let logo = organisation.logo.as_ref().map(|logo| match logo {
         sections::Logo::Url(url) => Logo::Url(url.clone()),
         sections::Logo::File { bytes, media_type, .. } => Logo::Inline { bytes: bytes.clone(), media_type: (*media_type).to_owned() },
@@ -149,7 +150,9 @@ pub fn stationery(organisation: &sections::Organisation, templates: Option<PathB
         default_timezone: organisation.default_timezone.iana_name().unwrap_or("UTC").to_owned(),
         website: organisation.website.clone(),
     };
-    let stationery = Stationery::load(StationeryOptions { organisation, templates });
+    let portal = |directory: &sections::Directory| Some((directory.name.clone(), directory.password_portal_url.clone()?));
+    let (templates, portals) = (settings.letters.templates.clone(), settings.directories.iter().filter_map(portal).collect());
+    let stationery = Stationery::load(StationeryOptions { organisation, templates, portals });
     Ok(Arc::new(stationery.map_err(|problems| Misuse(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?))
 }
 
@@ -158,7 +161,7 @@ pub fn stationery(organisation: &sections::Organisation, templates: Option<PathB
 /// # Errors
 /// [`Misuse`] with all problems of all letters.
 pub fn desk(settings: Settings) -> Result<Desk> {
-    let stationery = stationery(&settings.organisation, settings.letters.templates)?;
+    let stationery = stationery(&settings)?;
     Ok(Desk::new(DeskParts {
         stationery,
         relays: settings.relays.iter().map(|relay| imprint(relay, &settings.organisation.name)).collect(),
@@ -171,12 +174,24 @@ pub fn desk(settings: Settings) -> Result<Desk> {
 }
 
 /// The stored queries, compiled.
-fn queries(written: &[sections::Query]) -> Result<Queries> {
+///
+/// # Errors
+/// [`Misuse`] if a filter cannot be read: checked settings have none such.
+pub fn queries(written: &[sections::Query]) -> Result<Queries> {
     let compiled = |query: &sections::Query| {
         let filter = Filter::parse(&query.filter).map_err(|error| Misuse(format!("the query `{}`: {error}", query.name)))?;
         Ok((query.name.clone(), StoredQuery { filter, directory: query.directory.clone() }))
     };
     written.iter().map(compiled).collect()
+}
+
+/// The database if the house was ever open; nothing is made if it was not.
+///
+/// # Errors
+/// As [`store`].
+pub async fn store_if_there(settings: &Settings) -> Result<Option<Arc<dyn Database>>> {
+    let there = tidings_store::database_path(&settings.database.url, &settings.server.data_dir)?.exists();
+    if there { store(settings).await.map(Some) } else { Ok(None) }
 }
 
 /// The assembled house.

@@ -6,6 +6,7 @@ mod built_in;
 mod hostile;
 mod message;
 mod overrides;
+mod portal;
 
 use serde_json::Value;
 use tidings_core::{
@@ -17,7 +18,7 @@ use tidings_render::{Imprint, Organisation, Stationery, StationeryOptions};
 
 /// The built-in letters of a made-up organisation.
 fn stationery() -> Stationery {
-    Stationery::load(StationeryOptions { organisation: organisation(), templates: None }).unwrap()
+    Stationery::load(StationeryOptions { organisation: organisation(), ..StationeryOptions::default() }).unwrap()
 }
 
 fn organisation() -> Organisation {

@@ -81,7 +81,7 @@ fn the_header_says_what_a_relay_and_a_reader_need() {
 fn an_inline_logo_travels_with_the_html() {
     let logo = Logo::Inline { bytes: vec![0x89, b'P', b'N', b'G', 1, 2, 3], media_type: "image/png".into() };
     let organisation = Organisation { logo: Some(logo), ..organisation() };
-    let stationery = Stationery::load(StationeryOptions { organisation, templates: None }).unwrap();
+    let stationery = Stationery::load(StationeryOptions { organisation, ..StationeryOptions::default() }).unwrap();
     let written = stationery.preview(&KINDS[0], &Locale::english(), Size::Minimal).unwrap();
     let text = String::from_utf8(written.bytes.clone()).unwrap();
     check_lines(&written.bytes);

@@ -20,7 +20,8 @@ impl Folder {
     }
 
     fn load(&self) -> Result<Stationery, Vec<String>> {
-        let options = StationeryOptions { organisation: organisation(), templates: Some(self.0.path().to_owned()) };
+        let options =
+            StationeryOptions { organisation: organisation(), templates: Some(self.0.path().to_owned()), ..StationeryOptions::default() };
         Stationery::load(options).map_err(|problems| {
             let root = format!("{}/", self.0.path().display());
             problems.iter().map(|problem| problem.to_string().replace(&root, "")).collect()
@@ -182,7 +183,8 @@ fn links_out_of_the_folder_and_huge_files_are_refused() {
 
 #[test]
 fn a_folder_that_is_not_there_is_a_problem() {
-    let options = StationeryOptions { organisation: organisation(), templates: Some("/nowhere/at/all".into()) };
+    let options =
+        StationeryOptions { organisation: organisation(), templates: Some("/nowhere/at/all".into()), ..StationeryOptions::default() };
     let problems = Stationery::load(options).unwrap_err();
     assert!(problems[0].message.starts_with("cannot be opened"), "{problems:?}");
 }

@@ -18,7 +18,7 @@ pub fn run(args: &CheckArgs) -> Result<ExitCode> {
         Ok(loaded) => {
             warnings.extend(loaded.warnings.iter().map(ToString::to_string));
             problems.extend(directories::faults(&loaded.settings));
-            match assemble::stationery(&loaded.settings.organisation, loaded.settings.letters.templates.clone()) {
+            match assemble::stationery(&loaded.settings) {
                 Ok(stationery) => {
                     counted = Some((loaded.settings.relays.len(), loaded.settings.rules.all().len(), stationery.locales().len()));
                 }

@@ -13,8 +13,7 @@ pub fn run(args: &ExplainArgs) -> Result<ExitCode> {
     let settings = assemble::settings(&args.config.config)?;
     let explanations = block_on(async move {
         // What the directories know, and what was told before, if the house was ever open.
-        let there = tidings_store::database_path(&settings.database.url, &settings.server.data_dir)?.exists();
-        let database = if there { Some(assemble::store(&settings).await?) } else { None };
+        let database = assemble::store_if_there(&settings).await?;
         let explainer = Explainer::new(assemble::desk(settings)?, database);
         let mut explanations = Vec::with_capacity(events.len());
         for (index, event) in events.into_iter().enumerate() {
@@ -53,7 +52,7 @@ fn readable(explanation: &Explanation) -> String {
     for rule in &explanation.trace.rules {
         let verdict = match rule.verdict {
             RuleVerdict::Matched => "applies".to_owned(),
-            RuleVerdict::Disabled => "is switched off".to_owned(),
+            RuleVerdict::Disabled => format!("is switched off{}", rule.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default()),
             RuleVerdict::ConditionFalse => format!("does not apply: {}", rule.why.as_deref().unwrap_or_default()),
             RuleVerdict::ConditionError => format!("cannot be computed: {}", rule.why.as_deref().unwrap_or_default()),
         };

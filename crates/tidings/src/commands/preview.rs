@@ -9,7 +9,7 @@ use crate::{
 use anyhow::Result;
 use std::{process::ExitCode, sync::Arc};
 use tidings_core::{Kind, kind::KINDS};
-use tidings_render::{Organisation, Size, Stationery, StationeryOptions};
+use tidings_render::{Size, Stationery, StationeryOptions};
 
 /// Runs the command.
 pub fn run(args: &PreviewArgs) -> Result<ExitCode> {
@@ -36,8 +36,7 @@ pub fn run(args: &PreviewArgs) -> Result<ExitCode> {
 fn stationery(args: &PreviewArgs) -> Result<Arc<Stationery>> {
     if let Some(config) = &args.config {
         let settings = assemble::settings(config)?;
-        return assemble::stationery(&settings.organisation, settings.letters.templates);
+        return assemble::stationery(&settings);
     }
-    let options = StationeryOptions { organisation: Organisation::default(), templates: None };
-    Ok(Arc::new(Stationery::load(options).expect("the built-in letters are checked by tests")))
+    Ok(Arc::new(Stationery::load(StationeryOptions::default()).expect("the built-in letters are checked by tests")))
 }

@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub fn run(args: &ReloadArgs) -> Result<ExitCode> {
     // All problems are told here, before the server is asked: it might run under another user, and its log be elsewhere.
     let settings = assemble::settings_for_sending(&args.config.config)?;
-    drop(assemble::stationery(&settings.organisation, settings.letters.templates.clone())?);
+    drop(assemble::stationery(&settings)?);
     let database = tidings_store::database_path(&settings.database.url, &settings.server.data_dir)?;
     let Some(before) = tidings_store::serve_note(&database)? else {
         bail!("no tidings serve is working on {}", database.display());

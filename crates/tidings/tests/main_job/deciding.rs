@@ -86,6 +86,45 @@ fn a_file_in_the_templates_folder_replaces_one_part_and_the_rest_stays_built_in(
 }
 
 #[test]
+fn a_letter_about_a_password_that_expires_leads_to_the_portal_of_the_persons_directory() {
+    let portal = |name: &str| format!("https://portal.example.org/{name}");
+    let house = House::start(|config| {
+        for name in ["corp", "lab"] {
+            config.more(&format!("[[directory]]\nname = \"{name}\"\nsource = \"csv\"\npassword_portal_url = \"{}\"\n", portal(name)));
+        }
+    });
+    let file = house.path().join("people.csv");
+    std::fs::write(&file, "key,name,mail,locale\nada,Ada,ada@example.org,de\n").expect("our own folder can be written");
+    let loaded = house.command(&["directory", "load", "lab", file.to_str().expect("a readable path")]);
+    assert!(loaded.status.success(), "{}", loaded.stderr);
+    let expiring = |id: &str, object: Value, details: Value| {
+        let mut data = json!({"object": object, "details": {"expires_at": "2026-12-01"}});
+        data["details"].as_object_mut().expect("an object").extend(details.as_object().expect("an object").clone());
+        events::event(id, "password.expiring", data)
+    };
+    let mut linus = events::person("linus@example.org", "fr");
+    linus["directory"] = json!("corp");
+    house.accept(&[
+        expiring("1", json!("lab/ada"), json!({})),
+        expiring("2", linus, json!({})),
+        expiring("3", events::person("eve@example.org", "en"), json!({})),
+        expiring("4", json!({"mail": "grace@example.org", "directory": "corp"}), json!({"portal_url": portal("own")})),
+    ]);
+    house.until_quiet_after(4);
+    for (who, leads) in [("ada", Some("lab")), ("linus", Some("corp")), ("eve", None), ("grace", Some("own"))] {
+        let verdict = mail::judged(&house.sink.letter_to(&format!("{who}@example.org")));
+        let (text, html) = (verdict.text.unwrap_or_default(), verdict.html.unwrap_or_default().replace("&#x2f;", "/"));
+        for name in ["corp", "lab", "own"] {
+            let there = leads == Some(name);
+            assert_eq!(text.contains(&portal(name)), there, "{who}: {text}");
+            assert_eq!(html.contains(&format!("<a href=\"{}\"", portal(name))), there, "{who}: {html}");
+        }
+    }
+    let preview = house.command(&["preview", "password.expiring"]);
+    assert!(preview.stdout.contains(&portal("corp")), "the first one stands in the preview: {}", preview.stdout);
+}
+
+#[test]
 fn one_person_gets_one_letter_however_many_paths_lead_there() {
     let house = House::start(|config| {
         config.more("[[rule]]\nname = \"everybody\"\non = [\"membership.joined\"]\nto = [\"actor\", \"manager\", \"owners\", \"GRACE@Example.org\"]\n");
