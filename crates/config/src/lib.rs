@@ -18,7 +18,7 @@ mod sections;
 pub mod units;
 
 pub use error::{JsonError, SecretError, UnitError};
-pub use load::{Environment, LoadOptions, Loaded, load, load_text, load_with};
+pub use load::{Drafts, Environment, LoadOptions, Loaded, load, load_drafts, load_text, load_with};
 pub use problem::{Problem, Problems};
 pub use reference::{reference, sample};
 pub use secret::Secret;

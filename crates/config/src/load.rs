@@ -1,15 +1,17 @@
 //! Loading: the file is read, every value checked against the table of keys, the sections built, and all problems told at once.
 
 use crate::{
-    node, problem,
+    node::{self, Node},
+    problem,
     problem::{Problem, Problems, Source},
     read::{self, Table},
-    sections::{self, Settings},
+    sections::{self, Query, Settings},
 };
 use std::{
     cell::RefCell,
     path::{Path, PathBuf},
 };
+use tidings_core::policy::RuleSet;
 
 /// The environment as an argument: gives a variable's value by its name. Only the binary knows the real one.
 pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
@@ -55,25 +57,57 @@ pub fn load_with(path: &Path, env: Environment<'_>, options: LoadOptions) -> Res
 /// # Errors
 /// All [`Problems`] at once.
 pub fn load_text(text: &str, path: &Path, env: Environment<'_>, options: LoadOptions) -> Result<Loaded, Problems> {
+    let (source, tree) = parse(text, path)?;
+    let loading = Loading::of(&source, path, env, options);
+    read::check(&loading, &tree, &sections::ROOT, "");
+    let settings = sections::build(&loading, &Table::root(&tree, &sections::ROOT), path);
+    let (problems, warnings) = loading.told(path);
+    match settings {
+        Some(settings) if problems.is_empty() => Ok(Loaded { settings, warnings }),
+        _ => Err(Problems(problems)),
+    }
+}
+
+/// The text as a tree of values with their places.
+fn parse(text: &str, path: &Path) -> Result<(Source, Node), Problems> {
     let source = Source::of(path, text);
     let tree = node::from_toml(source.text())
         .map_err(|errors| Problems(errors.into_iter().map(|(at, message)| source.problem(at, "", message)).collect()))?;
-    let loading =
-        Loading { source: &source, folder: folder_of(path), env, options, problems: RefCell::default(), warnings: RefCell::default() };
-    read::check(&loading, &tree, &sections::ROOT, "");
-    let settings = sections::build(&loading, &Table::root(&tree, &sections::ROOT), path);
-    let in_order = |list: RefCell<Vec<Problem>>| {
-        let mut list = list.into_inner();
-        // The configuration file first, then the files it names.
-        list.sort_by_key(|p| (p.file != path, p.clone()));
-        list.dedup();
-        list
-    };
-    let problems = in_order(loading.problems);
-    match settings {
-        Some(settings) if problems.is_empty() => Ok(Loaded { settings, warnings: in_order(loading.warnings) }),
-        _ => Err(Problems(problems)),
+    Ok((source, tree))
+}
+
+/// Rules that are tried out, without problems.
+#[derive(Debug)]
+pub struct Drafts {
+    /// The rules that would be in force: the built-in ones, those of the directories' switches, the drafts.
+    pub rules: RuleSet,
+    /// The stored queries that there would be: the drafts', and those of the configuration that they do not replace by name.
+    pub queries: Vec<Query>,
+    /// What the operator should know all the same, in the order of the file.
+    pub warnings: Vec<Problem>,
+}
+
+/// Loads a file of drafts, which holds `[[rule]]` tables as a configuration does, and `[[query]]` tables if they need any, and nothing else. They stand in place of
+/// all rules that the configuration writes in full; its relays, directories, switches and queries stay.
+///
+/// # Errors
+/// All [`Problems`] at once.
+pub fn load_drafts(path: &Path, beside: &Settings, env: Environment<'_>) -> Result<Drafts, Problems> {
+    let text = read_text(path)
+        .map_err(|message| Problems(vec![Problem { file: path.to_owned(), line: 0, column: 0, key: String::new(), message }]))?;
+    let (source, tree) = parse(&text, path)?;
+    let loading = Loading::of(&source, path, env, LoadOptions::default());
+    for entry in tree.entries() {
+        if sections::DRAFTS.find(&entry.name).is_none() && sections::ROOT.find(&entry.name).is_some() {
+            let message = "stands in the configuration alone; drafts hold [[rule]] and [[query]]";
+            loading.problem(entry.name_span.start, entry.name.clone(), message);
+        } else {
+            read::check_entry(&loading, entry, &sections::DRAFTS, "");
+        }
     }
+    let (rules, queries) = sections::build_drafts(&loading, &Table::root(&tree, &sections::DRAFTS), beside);
+    let (problems, warnings) = loading.told(path);
+    if problems.is_empty() { Ok(Drafts { rules, queries, warnings }) } else { Err(Problems(problems)) }
 }
 
 /// A file's text, or why there is none.
@@ -114,6 +148,23 @@ pub(crate) struct Loading<'a> {
     options: LoadOptions,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
+}
+
+impl<'a> Loading<'a> {
+    fn of(source: &'a Source, path: &Path, env: Environment<'a>, options: LoadOptions) -> Self {
+        Self { source, folder: folder_of(path), env, options, problems: RefCell::default(), warnings: RefCell::default() }
+    }
+
+    /// The problems and the warnings, those of the file itself first, then those of the files it names.
+    fn told(self, path: &Path) -> (Vec<Problem>, Vec<Problem>) {
+        let in_order = |list: RefCell<Vec<Problem>>| {
+            let mut list = list.into_inner();
+            list.sort_by_key(|p| (p.file != path, p.clone()));
+            list.dedup();
+            list
+        };
+        (in_order(self.problems), in_order(self.warnings))
+    }
 }
 
 impl Loading<'_> {

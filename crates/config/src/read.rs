@@ -20,19 +20,24 @@ fn dotted(path: &str, name: &str) -> String {
 /// Tells every unknown key and every value of the wrong shape in a table.
 pub(crate) fn check(loading: &Loading<'_>, node: &Node, section: &'static Section, path: &str) {
     for entry in node.entries() {
-        let name = dotted(path, &entry.name);
-        match section.find(&entry.name) {
-            None => {
-                let names = section.names();
-                let hint = did_you_mean(&entry.name, names.iter().map(String::as_str));
-                loading.problem(entry.name_span.start, name, format!("there is no such key{hint}"));
-            }
-            Some(Key { shape: Shape::Later, .. }) => {
-                let message = format!("`{}` is not supported by this version", entry.name);
-                loading.problem(entry.name_span.start, name, message);
-            }
-            Some(key) => check_value(loading, &entry.node, &key.shape, &name),
+        check_entry(loading, entry, section, path);
+    }
+}
+
+/// Tells what is wrong with one entry of a table.
+pub(crate) fn check_entry(loading: &Loading<'_>, entry: &Entry, section: &'static Section, path: &str) {
+    let name = dotted(path, &entry.name);
+    match section.find(&entry.name) {
+        None => {
+            let names = section.names();
+            let hint = did_you_mean(&entry.name, names.iter().map(String::as_str));
+            loading.problem(entry.name_span.start, name, format!("there is no such key{hint}"));
         }
+        Some(Key { shape: Shape::Later, .. }) => {
+            let message = format!("`{}` is not supported by this version", entry.name);
+            loading.problem(entry.name_span.start, name, message);
+        }
+        Some(key) => check_value(loading, &entry.node, &key.shape, &name),
     }
 }
 

@@ -58,6 +58,12 @@ pub(crate) static ROOT: Section = Section {
     ],
 };
 
+/// What a file of drafts may hold.
+pub(crate) static DRAFTS: Section = Section {
+    meaning: "",
+    keys: &[key("rule", Shape::Tables(&rule::RULE), "Who is told of what."), key("query", Shape::Tables(&query::QUERY), "Stored queries.")],
+};
+
 /// Everything a configuration says, checked.
 #[derive(Debug)]
 pub struct Settings {
@@ -119,7 +125,7 @@ pub(crate) fn build(loading: &Loading<'_>, root: &Table<'_>, path: &Path) -> Opt
     let queries = query::build(loading, &root.tables("query"), &stores);
     let beside =
         rule::Beside { relays: &names, stores: &stores, queries: &queries, directories: &directories, alerts: alerts::rule(&alerts) };
-    let rules = rule::build(loading, &root.tables("rule"), beside);
+    let rules = rule::build(loading, &root.tables("rule"), beside).without_letters(letters.off.clone());
     Some(Settings {
         file: path.to_owned(),
         server: server?,
@@ -134,6 +140,22 @@ pub(crate) fn build(loading: &Loading<'_>, root: &Table<'_>, path: &Path) -> Opt
         rules,
         alerts,
     })
+}
+
+/// Builds the rules and queries of drafts beside what a configuration says.
+pub(crate) fn build_drafts(loading: &Loading<'_>, root: &Table<'_>, beside: &Settings) -> (RuleSet, Vec<Query>) {
+    let tables = root.tables("rule");
+    if tables.is_empty() {
+        loading.warning(0, "rule", "there is none: only the built-in rules and those of the directories' switches are left");
+    }
+    let relays: Vec<String> = beside.relays.iter().map(|relay| relay.name.clone()).collect();
+    let stores: Vec<String> = beside.directories.iter().map(|directory| directory.name.clone()).collect();
+    let mut queries = query::build(loading, &root.tables("query"), &stores);
+    let kept: Vec<Query> = beside.queries.iter().filter(|query| queries.iter().all(|draft| draft.name != query.name)).cloned().collect();
+    queries.extend(kept);
+    let (alerts, off) = (alerts::rule(&beside.alerts), beside.letters.off.clone());
+    let beside = rule::Beside { relays: &relays, stores: &stores, queries: &queries, directories: &beside.directories, alerts };
+    (rule::build(loading, &tables, beside).without_letters(off), queries)
 }
 
 /// Whether a text is an `http` or `https` address with a host and without blanks.

@@ -180,7 +180,7 @@ base = "dc=example"
     assert_eq!(
         found,
         [
-            "directory[0].source: \"none\" with neither `notify` nor `to` says nothing about anything",
+            "directory[0].source: \"none\" with none of `notify`, `to` and `password_portal_url` says nothing about anything",
             "directory[1].url: `ldap://dc1.example.org` is not encrypted: anybody in between can read and change what it says; write ldaps, or starttls = true",
             "directory[1].attributes.mangaer: `mangaer` becomes an attribute of that name; did you mean `manager`?",
             "directory[1].attributes.departement: `departement` becomes an attribute of that name; did you mean `department`?",

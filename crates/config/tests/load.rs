@@ -436,3 +436,23 @@ fn rows_of_the_reply_table_are_read_in_order() {
     let second = ReplyRule { stage: None, codes: (500, 599), enhanced: None, text: None, means: ReplyMeaning::Retry, hint: None };
     assert_eq!(replies, [first, second]);
 }
+
+#[test]
+fn kinds_are_switched_off_one_by_one_or_by_a_pattern() {
+    let loaded = text(&format!("{MINIMAL}[letters]\noff = [\"membership.left\", \"tidings.management.*\"]\n"));
+    assert_eq!(warnings(&loaded), "");
+    let off: Vec<&str> = loaded.settings.letters.off.iter().map(|kind| kind.name).collect();
+    assert_eq!(off, ["membership.left", "management.added", "management.removed"]);
+    let is_off = |name: &str| loaded.settings.rules.is_off(tidings_core::Kind::find(name).unwrap());
+    assert!(is_off("membership.left") && is_off("management.added") && !is_off("membership.joined"));
+    assert!(text(MINIMAL).settings.letters.off.is_empty(), "all kinds are on if nothing is said");
+
+    let loaded = text(&format!("{MINIMAL}[letters]\noff = [\"password.reset_link\"]\n"));
+    let warned =
+        "tidings.toml:7:8: letters.off[0]: letters of the kind `password.reset_link`, which readers may not switch off, are not written";
+    assert_eq!(warnings(&loaded), warned);
+    let wrong = format!("{MINIMAL}[letters]\noff = [\"test\", \"membership.join\"]\n");
+    let problems = load_text(&wrong, Path::new("tidings.toml"), &no_env, LoadOptions::default()).unwrap_err();
+    let expected = "tidings.toml:7:16: letters.off[1]: `membership.join` matches no type; did you mean `membership.joined`?";
+    assert_eq!(problems.to_string().trim_end(), expected);
+}

@@ -44,6 +44,14 @@ impl Flood {
             Self::RuleHour => "rule_hour",
         }
     }
+
+    /// What was too much, in words: more than `most`, by a rule if it is one's.
+    pub fn why(self, rule: &str, most: u64) -> String {
+        match self {
+            Self::Event => format!("its event tells more than {most} people"),
+            Self::RuleHour => format!("the rule `{rule}` tells more than {most} people within an hour"),
+        }
+    }
 }
 
 #[cfg(test)]

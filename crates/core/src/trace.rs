@@ -36,7 +36,7 @@ pub struct RuleTrace {
 pub enum RuleVerdict {
     /// It applied.
     Matched,
-    /// It is switched off.
+    /// It, or the kind of its letters, is switched off.
     Disabled,
     /// Its condition was false.
     ConditionFalse,

@@ -32,7 +32,11 @@ pub(crate) static DIRECTORY: Section = Section {
         key("relay", Shape::Text, "The relay that letters of its switches go by; the first one if absent."),
         key("to", Shape::Texts, "Mail addresses that are told of every change of the directory."),
         key("cc", Shape::Texts, "Mail addresses that get a copy of those letters, or the letters themselves if `to` is absent."),
-        key("password_portal_url", Shape::Url, "Where passwords are changed; stands in letters about a password that expires."),
+        key(
+            "password_portal_url",
+            Shape::Url,
+            "Where passwords are changed. Letters about a password of this directory that expires lead there, unless the event brings a `portal_url` of its own.",
+        ),
         key(
             "first_load",
             Shape::Choice(&["silent", "told"], &[]),
@@ -255,8 +259,12 @@ fn directory(loading: &Loading<'_>, table: &Table<'_>, relays: &[String]) -> Opt
     }
     let (to, cc) = (addresses(loading, table, "to"), addresses(loading, table, "cc"));
     let notify = table.has("notify").then(|| notify::build(loading, &table.table("notify")));
-    if word == Some("none") && notify.is_none() && to.is_empty() && cc.is_empty() {
-        loading.warning(table.at(), table.key("source"), "\"none\" with neither `notify` nor `to` says nothing about anything");
+    if word == Some("none") && notify.is_none() && to.is_empty() && cc.is_empty() && !table.has("password_portal_url") {
+        loading.warning(
+            table.at(),
+            table.key("source"),
+            "\"none\" with none of `notify`, `to` and `password_portal_url` says nothing about anything",
+        );
     }
     let source = match word? {
         "ldap" => DirectorySource::Ldap(Box::new(ldap::build(loading, table)?)),

@@ -63,7 +63,7 @@ pub fn decide(event: &Event, rules: &RuleSet, facts: &Facts) -> Decision {
     let mut desk = Desk { event, facts, scope: OnceCell::new(), notices, fan_outs, wants, unresolved };
     // A rule of another directory is none of this event's: the trace does not speak of it.
     let of = event.directory();
-    let rules = rules.for_kind(event.kind).filter(|rule| rule.directories.cover(of)).map(|rule| desk.apply(rule)).collect();
+    let rules = rules.for_kind(event.kind).filter(|rule| rule.directories.cover(of)).map(|rule| desk.apply(rule, rules)).collect();
     let trace = Trace { rules, letters: Vec::new(), unresolved: desk.unresolved };
     Decision { notices: desk.notices, fan_outs: desk.fan_outs, wants: desk.wants, trace }
 }
@@ -120,10 +120,15 @@ impl Desk<'_> {
         self.scope.get_or_init(|| Scope::of(self.event))
     }
 
-    fn apply(&mut self, rule: &Rule) -> RuleTrace {
+    fn apply(&mut self, rule: &Rule, rules: &RuleSet) -> RuleTrace {
         let mut trace = RuleTrace { rule: rule.name.clone(), verdict: RuleVerdict::Matched, why: None, people: Vec::new() };
         if !rule.enabled {
             trace.verdict = RuleVerdict::Disabled;
+            return trace;
+        }
+        let kind = rule.kind_for(self.event.kind);
+        if rules.is_off(kind) {
+            (trace.verdict, trace.why) = (RuleVerdict::Disabled, Some(format!("letters of the kind `{}` are switched off", kind.name)));
             return trace;
         }
         if let Some(condition) = &rule.when {
@@ -136,7 +141,6 @@ impl Desk<'_> {
                 return trace;
             }
         }
-        let kind = rule.kind_for(self.event.kind);
         let mut first: Option<usize> = None;
         let mut reached = false;
         for (role, audiences) in [("to", &rule.to), ("fallback", &rule.fallback)] {
@@ -462,6 +466,20 @@ mod tests {
         for rule in [mandatory, rule("listed", &["grace@example.org"])] {
             assert_eq!(decide(&event, &RuleSet::new(vec![rule]), &Facts::NONE).notices.len(), 1);
         }
+    }
+
+    #[test]
+    fn of_a_kind_that_is_switched_off_no_rule_sends_a_letter() {
+        let mut other = rule("other", &["owners"]);
+        other.kind = Kind::find("object.changed");
+        let off = vec![Kind::find("membership.joined").unwrap()];
+        let decision = decide(&an_event().build(), &RuleSet::new(vec![rule("own", &["member"]), other]).without_letters(off), &Facts::NONE);
+        assert_eq!(told(&decision), [("grace@example.org".into(), vec!["owner"])]);
+        let own = &decision.trace.rules[0];
+        assert_eq!(
+            (own.verdict, own.why.as_deref()),
+            (RuleVerdict::Disabled, Some("letters of the kind `membership.joined` are switched off"))
+        );
     }
 
     #[test]

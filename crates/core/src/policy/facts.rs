@@ -197,16 +197,29 @@ fn of_audience(audience: &Audience, paths: &mut BTreeSet<Path>) {
 
 /// The paths that an expression speaks of: `object.owners` of `object.owners.exists(o, …)`.
 fn mentioned(expression: &Condition, paths: &mut BTreeSet<Path>) {
-    let source = expression.source();
+    for (root, mut steps) in spoken_of(expression.source(), &["actor", "object", "member", "data"]) {
+        if root == "data" {
+            if !steps.is_empty() {
+                let name = steps.remove(0);
+                paths.insert(Path::name(&name).steps(steps));
+            }
+        } else {
+            paths.insert(Path::name(root).steps(steps));
+        }
+    }
+}
+
+/// Every place where an expression speaks of one of these names, with the fields behind it; a function, an index or the end of the path ends them.
+fn spoken_of<'r>(source: &str, roots: &[&'r str]) -> Vec<(&'r str, Vec<String>)> {
     let in_word = |c: char| c.is_alphanumeric() || c == '_';
-    for root in ["actor", "object", "member", "data"] {
+    let mut found = Vec::new();
+    for root in roots {
         for (at, _) in source.match_indices(root) {
-            let rest = &source[at + root.len()..];
+            let mut rest = &source[at + root.len()..];
             if source[..at].ends_with(|c| in_word(c) || c == '.') || rest.starts_with(in_word) {
                 continue;
             }
             let mut steps: Vec<String> = Vec::new();
-            let mut rest = rest;
             while let Some(after) = rest.strip_prefix('.') {
                 let word: &str = &after[..after.find(|c| !in_word(c)).unwrap_or(after.len())];
                 rest = &after[word.len()..];
@@ -216,16 +229,32 @@ fn mentioned(expression: &Condition, paths: &mut BTreeSet<Path>) {
                 }
                 steps.push(word.to_owned());
             }
-            if root == "data" {
-                if !steps.is_empty() {
-                    let name = steps.remove(0);
-                    paths.insert(Path::name(&name).steps(steps));
-                }
-            } else {
-                paths.insert(Path::name(root).steps(steps));
-            }
+            found.push((*root, steps));
         }
     }
+    found
+}
+
+/// Whether a rule's condition or one of its audiences may look at a place of the data (a JSON pointer), or at something around or within it. Errs on the side of
+/// yes: `details[name]` may be anything below `details`.
+pub fn looks_at(rule: &Rule, pointer: &str) -> bool {
+    let place: Vec<&str> = pointer.split('/').skip(1).collect();
+    let near = |steps: &[&str]| steps.iter().zip(&place).all(|(one, other)| one == other);
+    let speaks = |expression: &Condition| {
+        let roots: Vec<&str> = place.first().copied().into_iter().chain(["data"]).collect();
+        spoken_of(expression.source(), &roots).into_iter().any(|(root, steps)| {
+            let head = (root != "data").then_some(root);
+            near(&head.into_iter().chain(steps.iter().map(String::as_str)).collect::<Vec<_>>())
+        })
+    };
+    let finds = |audience: &Audience| match audience {
+        Audience::Attribute(path) => near(&path.split('.').collect::<Vec<_>>()),
+        Audience::Named(name, _) => near(&[name]),
+        Audience::Performer(step) => near(&["performers", step]),
+        Audience::Expression(expression) => speaks(expression),
+        _ => false,
+    };
+    rule.when.as_ref().is_some_and(speaks) || [&rule.to, &rule.cc, &rule.fallback].into_iter().flatten().any(finds)
 }
 
 #[cfg(test)]
@@ -265,5 +294,28 @@ mod tests {
         let mut rule = Rule::simple("r", vec![TypePattern::parse("*").unwrap()], vec![Audience::Owners]);
         rule.enabled = false;
         assert!(Needs::of([rule].iter()).paths.is_empty());
+    }
+
+    #[test]
+    fn whether_a_rule_looks_at_a_place_is_told_on_the_side_of_yes() {
+        let looks = |when: &str, to: &str| {
+            let mut rule = Rule::simple("r", vec![TypePattern::parse("*").unwrap()], vec![Audience::parse(to).unwrap()]);
+            rule.when = Some(Condition::compile(when).unwrap());
+            looks_at(&rule, "/details/password")
+        };
+        for when in [
+            "details.password == \"x\"",
+            "data.details.password != \"\"",
+            "size(details) > 1",
+            "details[\"password\"] == \"x\"",
+            "has(data.details)",
+        ] {
+            assert!(looks(when, "actor"), "{when}");
+        }
+        for when in ["true", "details.account == \"x\"", "object.details == \"x\"", "data.object.name == \"x\""] {
+            assert!(!looks(when, "actor"), "{when}");
+        }
+        assert!(looks("true", "attr:details.password") && looks("true", "cel:details.password"));
+        assert!(!looks("true", "attr:details.owner") && !looks("true", "approvers"));
     }
 }

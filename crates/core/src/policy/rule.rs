@@ -150,6 +150,14 @@ impl TypePattern {
     }
 }
 
+impl std::str::FromStr for TypePattern {
+    type Err = TypePatternError;
+
+    fn from_str(text: &str) -> Result<Self, TypePatternError> {
+        Self::parse(text)
+    }
+}
+
 impl fmt::Display for TypePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -162,6 +170,8 @@ pub struct RuleSet {
     rules: Vec<Rule>,
     by_kind: Vec<Vec<usize>>,
     needs: Vec<Needs>,
+    /// Kinds of which no letter is written.
+    off: Vec<&'static Kind>,
 }
 
 impl RuleSet {
@@ -179,7 +189,19 @@ impl RuleSet {
         let by_kind: Vec<Vec<usize>> =
             KINDS.iter().map(|kind| (0..rules.len()).filter(|&i| rules[i].on.iter().any(|p| p.matches(kind.name))).collect()).collect();
         let needs = by_kind.iter().map(|places| Needs::of(places.iter().map(|&place| &rules[place]))).collect();
-        Self { rules, by_kind, needs }
+        Self { rules, by_kind, needs, off: Vec::new() }
+    }
+
+    /// The same, but no letter of these kinds is written, whatever the rules say.
+    #[must_use]
+    pub fn without_letters(mut self, off: Vec<&'static Kind>) -> Self {
+        self.off = off;
+        self
+    }
+
+    /// Whether letters of this kind are switched off.
+    pub fn is_off(&self, kind: &Kind) -> bool {
+        self.off.contains(&kind)
     }
 
     /// The built-in rules: one for each kind whose reader is its own subject.
