@@ -4,7 +4,7 @@ use crate::{
     Desk, IntakeError,
     crowd::Gatherer,
     desk::{Names, not_written, readers},
-    facts::{Origin, decided_knowing, paths},
+    facts::{Origin, decided_knowing},
     known::Known,
     secrets,
 };
@@ -203,7 +203,7 @@ impl Intake {
     async fn known(&self, events: &[Event], origin: Origin<'_>) -> Result<Known, IntakeError> {
         let Some(gatherer) = &self.gatherer else { return Ok(Known::default()) };
         let desk = self.desk();
-        Ok(Known::of(gatherer, events.iter().map(|event| (event, paths(event, &desk))), origin).await?)
+        Ok(Known::of(gatherer, events.iter().map(|event| (event, desk.policy().paths(event))), origin).await?)
     }
 
     /// Decides on an event and writes its letters; `relay` overrides what the rules say.
@@ -227,7 +227,7 @@ impl Intake {
         known: &Known,
     ) -> Result<(Acceptance, Trace), IntakeError> {
         let desk = self.desk();
-        let (seen, decision) = decided_knowing(event, &desk, self.gatherer.as_ref(), origin, known).await?;
+        let (seen, decision) = decided_knowing(event, desk.policy(), self.gatherer.as_ref(), origin, known).await?;
         let mut bundle = Bundle::new(self, &desk, &seen, self.mint.mint(now), now);
         bundle.trace = decision.trace;
         for notice in &decision.notices {

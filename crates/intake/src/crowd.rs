@@ -15,7 +15,7 @@ use tidings_core::{
 use tidings_store::{Mirror, MirrorObject, ObjectId, StoreError, Walk};
 
 /// A stored query: people by what the mirror knows of them.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StoredQuery {
     /// What they must fit, held against the object as an event shows it ([`tidings_core::directory::Head::to_json`]) with its `directory`.
     pub filter: Filter,
@@ -164,7 +164,7 @@ impl Gatherer {
         }
     }
 
-    /// Every group that grants something. All objects are looked through for that, so what was found is believed for a while.
+    /// Every group that grants something and does not forgo its letters. All objects are looked through for that, so what was found is believed for a while.
     async fn granting(&self) -> Result<Arc<Vec<Granting>>, StoreError> {
         let now = Instant::now();
         let known = self.granting.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -175,7 +175,8 @@ impl Gatherer {
         let mut after = None;
         loop {
             let page = self.mirror.objects(None, after, FEW).await?;
-            for object in page.objects.iter().filter(|object| object.head.object_type == ObjectType::Group) {
+            // A role that wishes no letters gives the right without the mail.
+            for object in page.objects.iter().filter(|object| object.head.object_type == ObjectType::Group && object.head.notify) {
                 let paths = match object.head.attributes.get(PERMISSIONS) {
                     Some(Value::String(path)) => vec![path.trim_end_matches('/').to_owned()],
                     Some(Value::Array(list)) => {

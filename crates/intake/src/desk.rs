@@ -1,6 +1,6 @@
 //! The writing desk: policy, letters and the relays' imprints. Decides and writes, and needs no database for it.
 
-use crate::{IntakeError, crowd::Queries, imprint::RelayImprint};
+use crate::{IntakeError, crowd::Queries, facts::Policy, imprint::RelayImprint};
 use std::{collections::HashMap, sync::Arc};
 use tidings_core::{
     Address, Clock, Event, Id, Timestamp,
@@ -61,6 +61,11 @@ impl Desk {
         assert!(!parts.relays.is_empty(), "checked settings have at least one relay");
         let places = parts.relays.iter().enumerate().map(|(place, relay)| (relay.name.clone(), place)).collect();
         Self { parts, places }
+    }
+
+    /// What it decides by.
+    pub(crate) fn policy(&self) -> Policy<'_> {
+        Policy { rules: &self.parts.rules, queries: &self.parts.queries }
     }
 
     /// The relay a notice's letter goes by: the one asked for, else the rule's, else the first.

@@ -74,7 +74,7 @@ impl Explainer {
         let desk = &self.desk;
         let now = desk.parts.clock.now();
         let event = Event::read(event, at, now).map_err(IntakeError::Faulty)?;
-        let (event, mut decision) = decided(&event, desk, self.gatherer.as_ref(), Origin::Posted).await?;
+        let (event, mut decision) = decided(&event, desk.policy(), self.gatherer.as_ref(), Origin::Posted).await?;
         let nobody = Names { event: Id::from_number(0), letter: Id::from_number(0), installation: "explained" };
         for notice in &decision.notices {
             let composed = desk.compose(&event, notice, None, nobody, now)?;
@@ -124,12 +124,12 @@ impl Explainer {
             };
             let word = match (open, limits.judge(of_event, people, in_hour)) {
                 (Some(batch), _) => format!("would be held by the guard in batch {batch}"),
-                (None, Some(Flood::Event)) => {
-                    format!("would be held by the guard: the event tells {of_event} people, more than {}", limits.per_event)
-                }
-                (None, Some(Flood::RuleHour)) => {
-                    let all = in_hour + people;
-                    format!("would be held by the guard: the rule tells {all} people within an hour, more than {}", limits.per_rule_hour)
+                (None, Some(flood)) => {
+                    let (most, all) = match flood {
+                        Flood::Event => (limits.per_event, of_event),
+                        Flood::RuleHour => (limits.per_rule_hour, in_hour + people),
+                    };
+                    format!("would be held by the guard: {}, {all} in all", flood.why(&rule, most))
                 }
                 (None, None) => continue,
             };

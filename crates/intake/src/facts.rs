@@ -3,8 +3,7 @@
 //! What the event itself says whole wins over the mirror. An event whose rules look at nothing that the mirror could add costs no query and no copy.
 
 use crate::{
-    Desk,
-    crowd::Gatherer,
+    crowd::{Gatherer, Queries},
     known::{Known, NotAsked},
     news,
 };
@@ -14,7 +13,7 @@ use tidings_core::{
     Event,
     directory::LinkRole,
     policy::{
-        Crowd, Decision, Facts, Found, Want, decide,
+        Crowd, Decision, Facts, Found, RuleSet, Want, decide,
         facts::{Path, Root},
     },
     subject::{ObjectType, Party},
@@ -61,6 +60,22 @@ impl Origin<'_> {
     }
 }
 
+/// What is decided by, beside the facts.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy<'a> {
+    /// The rules.
+    pub rules: &'a RuleSet,
+    /// The stored queries that their audiences may name.
+    pub queries: &'a Queries,
+}
+
+impl<'a> Policy<'a> {
+    /// What the rules for an event look at.
+    pub(crate) fn paths(&self, event: &Event) -> &'a [Path] {
+        &self.rules.needs(event.kind).paths
+    }
+}
+
 /// Owners or list members of one party that are read.
 pub(crate) const MOST: u32 = 100;
 /// Members of a group that an expression sees.
@@ -76,33 +91,28 @@ const ROUNDS: usize = 4;
 /// If the mirror cannot be asked.
 pub(crate) async fn decided<'e>(
     event: &'e Event,
-    desk: &Desk,
+    policy: Policy<'_>,
     gatherer: Option<&Gatherer>,
     origin: Origin<'_>,
 ) -> Result<(Cow<'e, Event>, Decision), StoreError> {
     let known = match gatherer {
-        Some(gatherer) => Known::of(gatherer, std::iter::once((event, paths(event, desk))), origin).await?,
+        Some(gatherer) => Known::of(gatherer, std::iter::once((event, policy.paths(event))), origin).await?,
         None => Known::default(),
     };
-    decided_knowing(event, desk, gatherer, origin, &known).await
-}
-
-/// What the rules for an event look at.
-pub(crate) fn paths<'d>(event: &Event, desk: &'d Desk) -> &'d [Path] {
-    &desk.parts.rules.needs(event.kind).paths
+    decided_knowing(event, policy, gatherer, origin, &known).await
 }
 
 /// As [`decided`], with what is known already, of this event and others.
 pub(crate) async fn decided_knowing<'e>(
     event: &'e Event,
-    desk: &Desk,
+    policy: Policy<'_>,
     gatherer: Option<&Gatherer>,
     origin: Origin<'_>,
     known: &Known,
 ) -> Result<(Cow<'e, Event>, Decision), StoreError> {
-    let rules = &*desk.parts.rules;
+    let Policy { rules, queries } = policy;
     let Some(gatherer) = gatherer else { return Ok((Cow::Borrowed(event), decide(event, rules, &Facts::NONE))) };
-    let event = completed(event, paths(event, desk), Sight { gatherer, known }, origin).await?;
+    let event = completed(event, policy.paths(event), Sight { gatherer, known }, origin).await?;
     let mut facts = Facts::asking();
     let mut decision = decide(&event, rules, &facts);
     for _ in 1..ROUNDS {
@@ -112,7 +122,7 @@ pub(crate) async fn decided_knowing<'e>(
         for want in std::mem::take(&mut decision.wants) {
             match want {
                 Want::Crowd(crowd) => {
-                    let found = gatherer.find(&crowd, &desk.parts.queries).await?;
+                    let found = gatherer.find(&crowd, queries).await?;
                     let found = origin.adjust(&crowd, found);
                     facts.add_crowd(crowd, found);
                 }

@@ -47,7 +47,7 @@ async fn told(people: People, event: EventBuilder, to: &[&str], when: Option<&st
     let desk = people::desk(RuleSet::new(vec![rule]), queries, FloodLimits::default(), clock);
     let gatherer = Gatherer::new(people.clone());
     let event = event.build();
-    let (seen, decision) = decided(&event, &desk, Some(&gatherer), Origin::Posted).await.unwrap();
+    let (seen, decision) = decided(&event, desk.policy(), Some(&gatherer), Origin::Posted).await.unwrap();
     assert!(decision.wants.is_empty());
     Told {
         to: decision.notices.iter().map(|notice| notice.reader.address.local().to_owned()).collect(),
@@ -114,6 +114,20 @@ async fn holders_queries_permissions_and_performers_are_found() {
     for audience in ["holders:Nobody", "query:none", "permission:/Custom"] {
         assert_eq!(told(company(), on_payroll(), &[audience], None).await.verdicts, [PersonVerdict::AudienceError], "{audience}");
     }
+}
+
+#[tokio::test]
+async fn a_role_that_wishes_no_letters_gives_the_right_without_the_mail() {
+    let people = || {
+        company()
+            .group("clerks", &["eve"])
+            .with(|head| _ = head.attributes.insert("permissions".into(), json!("/Custom/Pay")))
+            .group("readers", &["grace"])
+            .with(|head| _ = head.attributes.insert("permissions".into(), json!("/Custom/Pay")))
+            .with(|head| head.notify = false)
+    };
+    assert_eq!(told(people(), on_payroll(), &["permission:/Custom/Pay"], None).await.to, ["eve"]);
+    assert_eq!(told(people(), on_payroll(), &["holders:READERS"], None).await.to, ["grace"], "asked for by name they are told");
 }
 
 #[tokio::test]

@@ -6,15 +6,16 @@ use crate::{
     accept::Bundle,
     crowd::{Cursor, Gatherer, Queries},
     facts::Origin,
-    news, secrets,
+    news,
+    recall::recall,
+    secrets,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::{sync::Arc, time::Duration};
 use tidings_core::{
     Event, Kind, Lane, Timestamp,
     directory::Head,
-    kind::TYPE_PREFIX,
     notice::{REASON_CODES, Reason},
     policy::{Crowd, FanOut, decide_chunk},
     subject::Party,
@@ -36,7 +37,7 @@ const TRIES: usize = 20;
 
 /// What a chunk needs to be told, kept with its fan-out.
 #[derive(Debug, Serialize, Deserialize)]
-struct Plan {
+pub(crate) struct Plan {
     kind: String,
     audience: String,
     role: String,
@@ -68,7 +69,7 @@ impl Plan {
     }
 
     /// What was written down, read again by a version that still knows its words.
-    fn read(row: &FanOutRow) -> Result<(FanOut, Option<u64>), StoreError> {
+    pub(crate) fn read(row: &FanOutRow) -> Result<(FanOut, Option<u64>), StoreError> {
         let wrong = |what: String| StoreError::Corrupt(format!("fan_out {}: {what}", row.id));
         let plan: Self = serde_json::from_slice(&row.plan).map_err(|error| wrong(error.to_string()))?;
         let code = REASON_CODES.into_iter().find(|code| *code == plan.code).ok_or_else(|| wrong(format!("reason {}", plan.code)))?;
@@ -240,16 +241,7 @@ impl Intake {
     async fn event_of(&self, row: &FanOutRow) -> Result<Event, IntakeError> {
         let wrong = |what: String| IntakeError::Store(StoreError::Corrupt(format!("fan_out {}: {what}", row.id)));
         let record = self.store.event(row.event).await?.ok_or_else(|| wrong(format!("its event {} is not there", row.event)))?;
-        let data: Value = serde_json::from_slice(row.data.as_ref().unwrap_or(&record.data)).map_err(|error| wrong(error.to_string()))?;
-        let event = json!({
-            "specversion": "1.0",
-            "id": record.event_id,
-            "source": record.source,
-            "type": format!("{TYPE_PREFIX}{}", record.kind),
-            "time": record.time.to_string(),
-            "data": data,
-        });
-        Event::read(event, "", record.accepted_at).map_err(|faults| wrong(faults.first().map(ToString::to_string).unwrap_or_default()))
+        recall(&record, row.data.as_deref()).map_err(wrong)
     }
 
     async fn chunk(&self, row: &FanOutRow, crowd: &Crowd) -> Result<Told, StoreError> {

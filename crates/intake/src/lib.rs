@@ -19,6 +19,8 @@ mod known;
 mod news;
 #[cfg(test)]
 mod people;
+mod recall;
+mod replay;
 mod secrets;
 mod trace;
 
@@ -27,8 +29,10 @@ pub use crowd::{Queries, StoredQuery};
 pub use desk::{Desk, DeskParts};
 pub use error::IntakeError;
 pub use explain::{CrowdTold, Explainer, Explanation};
+pub use facts::Policy;
 pub use fanout::fan_out;
 pub use feed::{Batch, Feed, Swept, Taken, Telling};
 pub use guard::{Ended, GuardError};
 pub use imprint::RelayImprint;
+pub use replay::{Before, CrowdReplay, LetterDifference, PersonReplay, Progress, Replay, Replayer, Stumble, Totals};
 pub use tidings_store::StoreError;

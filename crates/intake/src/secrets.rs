@@ -25,7 +25,8 @@ pub(crate) fn mask(event: &Event) -> (Vec<u8>, Option<Vec<u8>>) {
     (to_json(&shown), (!secrets.is_empty()).then(|| to_json(&secrets)))
 }
 
-fn slot<'a>(map: &'a mut Map<String, Value>, pointer: &str) -> Option<&'a mut Value> {
+/// The place of a JSON pointer in a map.
+pub(crate) fn slot<'a>(map: &'a mut Map<String, Value>, pointer: &str) -> Option<&'a mut Value> {
     let (first, rest) =
         pointer.strip_prefix('/')?.split_once('/').map_or((pointer.strip_prefix('/')?, None), |(first, rest)| (first, Some(rest)));
     let value = map.get_mut(first)?;

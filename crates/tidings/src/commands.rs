@@ -11,6 +11,7 @@ pub mod preview;
 pub mod relay;
 pub mod reload;
 pub mod rules;
+pub mod rules_replay;
 pub mod send_test;
 pub mod serve;
 pub mod texts;

@@ -1,5 +1,6 @@
 //! `tidings rules`: the rules in force.
 
+use super::rules_replay;
 use crate::{args::RulesCommand, assemble, output};
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -10,6 +11,7 @@ use tidings_core::policy::{Audience, Directories, Rule};
 pub fn run(command: RulesCommand) -> Result<ExitCode> {
     match command {
         RulesCommand::List { config, output } => list(&config.config, output.json),
+        RulesCommand::Replay(args) => rules_replay::run(&args),
     }
 }
 
