@@ -9,10 +9,7 @@ use crate::{
     logging::{self, LogFormat},
 };
 use anyhow::{Context, Result, bail};
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 use tidings_alerts::{Door, Herald, HeraldOptions, HeraldPlan, Webhook};
 use tidings_config::{self as sections, LoadOptions, Settings};
 use tidings_core::{Clock, filter::Filter};

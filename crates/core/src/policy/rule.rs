@@ -218,6 +218,12 @@ impl RuleSet {
             .collect()
     }
 
+    /// Whether a rule can never send a letter because every kind it could send is switched off.
+    pub fn is_silenced(&self, rule: &Rule) -> bool {
+        let heard = |kind: &&'static Kind| rule.on.iter().any(|pattern| pattern.matches(kind.name));
+        KINDS.iter().filter(heard).all(|kind| self.is_off(rule.kind_for(kind)))
+    }
+
     /// The rules that listen to events of this kind, in order.
     pub fn for_kind(&self, kind: &'static Kind) -> impl Iterator<Item = &Rule> {
         self.by_kind[place(kind)].iter().map(|&index| &self.rules[index])

@@ -17,7 +17,7 @@ pub fn run(command: RulesCommand) -> Result<ExitCode> {
 
 fn list(config: &Path, as_json: bool) -> Result<ExitCode> {
     let settings = assemble::settings(config)?;
-    let rows: Vec<Value> = settings.rules.all().iter().map(row).collect();
+    let rows: Vec<Value> = settings.rules.all().iter().map(|rule| row(rule, settings.rules.is_silenced(rule))).collect();
     if as_json {
         output::json(&rows)?;
         return Ok(ExitCode::SUCCESS);
@@ -25,7 +25,11 @@ fn list(config: &Path, as_json: bool) -> Result<ExitCode> {
     let mut table = output::table(&["NAME", "FROM", "ON", "DIRECTORY", "WHEN", "TO", "CC", "FALLBACK", "RELAY"]);
     for rule in settings.rules.all() {
         let all = |list: &[Audience]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let name = if rule.enabled { rule.name.clone() } else { format!("{} (off)", rule.name) };
+        let name = match (rule.enabled, settings.rules.is_silenced(rule)) {
+            (false, _) => format!("{} (off)", rule.name),
+            (true, true) => format!("{} (letters.off)", rule.name),
+            (true, false) => rule.name.clone(),
+        };
         table.add_row([
             name,
             rule.origin.as_str().to_owned(),
@@ -50,7 +54,7 @@ fn directories(of: &Directories) -> String {
     }
 }
 
-fn row(rule: &Rule) -> Value {
+fn row(rule: &Rule, silenced: bool) -> Value {
     let all = |list: &[Audience]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (only, but) = match &rule.directories {
         Directories::All => (None, &[][..]),
@@ -71,5 +75,6 @@ fn row(rule: &Rule) -> Value {
         "relay": rule.relay,
         "lane": rule.lane.map(|lane| lane.to_string()),
         "enabled": rule.enabled,
+        "letters_off": silenced,
     })
 }
