@@ -8,8 +8,9 @@ mod ledger;
 use crate::{
     IntakeError,
     crowd::Gatherer,
-    facts::{Origin, Policy, decided},
+    facts::{Origin, Policy, decided_knowing},
     fanout::Plan,
+    known::Known,
     recall::{erased, recall},
 };
 use ledger::{CrowdTold, Ledger, Side, Told};
@@ -27,6 +28,8 @@ pub use ledger::{CrowdReplay, LetterDifference, PersonReplay, Replay, Stumble, T
 
 /// Events read at once.
 const PAGE: u16 = 256;
+/// Events whose people are asked for at once.
+const TOGETHER: usize = 32;
 /// Crowds whose size is kept in mind.
 const SIZES: usize = 1000;
 /// Fan-outs of one event that are looked at: one for each rule and crowd.
@@ -79,24 +82,40 @@ impl<'a> Replayer<'a> {
             let Some(last) = page.last() else { break };
             let at = last.accepted_at;
             after = Some(last.id);
-            for record in page {
-                self.replay(&record, &mut ledger).await?;
+            for records in page.chunks(TOGETHER) {
+                self.replay(records, &mut ledger).await?;
             }
             watch(Progress { events: ledger.events(), at });
         }
         Ok(ledger.close(span.since, span.until))
     }
 
-    async fn replay(&mut self, record: &EventRecord, ledger: &mut Ledger) -> Result<(), StoreError> {
-        let event = match recall(record, None) {
-            Ok(event) => event,
-            Err(why) => {
-                ledger.undecided(record, why);
-                return Ok(());
-            }
-        };
+    /// The policies that decide now.
+    fn policies(&self) -> impl Iterator<Item = Policy<'a>> + use<'a> {
         let before = match self.before {
-            Before::Decided(policy) => Ok(self.decide(&event, policy, false, None).await?),
+            Before::Decided(policy) => Some(policy),
+            Before::Recorded => None,
+        };
+        before.into_iter().chain([self.after])
+    }
+
+    /// Replays some events; what the mirror knows of whom they name is asked for once for all of them.
+    async fn replay(&mut self, records: &[EventRecord], ledger: &mut Ledger) -> Result<(), StoreError> {
+        let events: Vec<Result<Event, String>> = records.iter().map(|record| recall(record, None)).collect();
+        let named = events.iter().flatten().flat_map(|event| self.policies().map(move |policy| (event, policy.paths(event))));
+        let known = Known::of(&self.gatherer, named, Origin::Posted).await?;
+        for (record, event) in records.iter().zip(events) {
+            match event {
+                Ok(event) => self.replay_one(record, &event, &known, ledger).await?,
+                Err(why) => ledger.undecided(record, why),
+            }
+        }
+        Ok(())
+    }
+
+    async fn replay_one(&mut self, record: &EventRecord, event: &Event, known: &Known, ledger: &mut Ledger) -> Result<(), StoreError> {
+        let before = match self.before {
+            Before::Decided(policy) => Ok(self.decide((event, known), policy, false, None).await?),
             Before::Recorded => self.recorded(record).await?,
         };
         let before = match before {
@@ -106,8 +125,8 @@ impl<'a> Replayer<'a> {
                 return Ok(());
             }
         };
-        let after = self.decide(&event, self.after, true, Some((record, &mut *ledger))).await?;
-        let uncertain = self.uncertain(&event, record, ledger);
+        let after = self.decide((event, known), self.after, true, Some((record, &mut *ledger))).await?;
+        let uncertain = self.uncertain(event, record, ledger);
         ledger.event(record, uncertain, before, after);
         Ok(())
     }
@@ -115,12 +134,12 @@ impl<'a> Replayer<'a> {
     /// What a policy would do now. What of it cannot be computed is noted in the ledger, if there is one.
     async fn decide(
         &mut self,
-        event: &Event,
+        (event, known): (&Event, &Known),
         policy: Policy<'_>,
         draft: bool,
         notes: Option<(&EventRecord, &mut Ledger)>,
     ) -> Result<Side, StoreError> {
-        let (_, decision) = decided(event, policy, Some(&self.gatherer), Origin::Posted).await?;
+        let (_, decision) = decided_knowing(event, policy, Some(&self.gatherer), Origin::Posted, known).await?;
         if let Some((record, ledger)) = notes {
             note_failures(record, &decision, ledger);
         }
@@ -186,13 +205,9 @@ impl<'a> Replayer<'a> {
 
     /// Whether a rule looks at what the event has lost; noted in the ledger.
     fn uncertain(&self, event: &Event, record: &EventRecord, ledger: &mut Ledger) -> bool {
-        let before = match self.before {
-            Before::Decided(policy) => Some(policy),
-            Before::Recorded => None,
-        };
         let mut uncertain = false;
         for pointer in erased(event) {
-            for policy in before.into_iter().chain([self.after]) {
+            for policy in self.policies() {
                 let of = event.directory();
                 let rules = policy.rules.for_kind(event.kind).filter(|rule| rule.enabled && rule.directories.cover(of));
                 for rule in rules.filter(|rule| looks_at(rule, pointer)) {

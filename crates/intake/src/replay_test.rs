@@ -1,7 +1,13 @@
 use super::*;
 use ledger::Ledger;
 use serde_json::json;
-use tidings_core::Id;
+use tempfile::TempDir;
+use tidings_core::{
+    Id,
+    policy::{Audience, Rule, RuleSet, TypePattern},
+    testing::{FixedClock, an_event},
+};
+use tidings_store::{Acceptance, OpenOptions, SealKey};
 
 fn record(number: i64) -> EventRecord {
     EventRecord {
@@ -64,4 +70,67 @@ fn lines_and_stumbles_are_bounded_and_what_is_beyond_is_counted() {
     assert_eq!(replay.failed.len(), 101);
     assert_eq!(replay.failed.iter().map(|stumble| stumble.events).sum::<u64>(), 300);
     assert_eq!(replay.failed.iter().find(|stumble| stumble.why == "why 0").map(|stumble| stumble.events), Some(151));
+}
+
+/// An event as it was accepted, with what was recorded of it.
+fn accepted(number: i64, kind: &'static str, data: &Value, trace: &str) -> Acceptance {
+    Acceptance {
+        id: Id::from_number(number),
+        source: "hr".into(),
+        event_id: number.to_string(),
+        kind,
+        time: Timestamp::UNIX_EPOCH,
+        data: data.to_string().into_bytes(),
+        secrets: None,
+        trace: trace.as_bytes().to_vec(),
+        letters: Vec::new(),
+        items: Vec::new(),
+        fan_outs: Vec::new(),
+        guard: None,
+        claimed_by: None,
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_decided_any_more_is_counted_with_the_reason_and_the_rest_goes_on() {
+    let (folder, clock) = (TempDir::new().unwrap(), Arc::new(FixedClock::at("2026-11-21T09:00:00Z")));
+    let (url, data_dir, key) = ("sqlite:t.db".into(), folder.path().to_owned(), SealKey::from_bytes([7; 32]));
+    let store = tidings_store::open(OpenOptions { url, data_dir, key, clock, min_free_bytes: 0 }).await.unwrap();
+    let first = Id::first_of("2026-11-21T09:00:00Z".parse().unwrap()).number();
+    let good = Value::Object(an_event().build().data);
+    let link = json!({"object": {"mail": "ada@example.org"}, "details": {"link": "***"}});
+    store
+        .accept(vec![
+            accepted(first, "account.promoted", &good, r#"{"letters": []}"#),
+            accepted(first + 1, "membership.joined", &json!({"object": {"mail": "no address"}}), r#"{"letters": []}"#),
+            accepted(first + 2, "membership.joined", &good, "older than this version"),
+            accepted(first + 3, "membership.joined", &good, r#"{"letters": []}"#),
+            accepted(first + 4, "password.reset_link", &link, r#"{"letters": []}"#),
+        ])
+        .await
+        .unwrap();
+    let mut owners = Rule::simple("owners", vec![TypePattern::parse("*").unwrap()], vec![Audience::Owners]);
+    owners.when = Some(tidings_core::policy::Condition::compile("has(details.link) || object.name == \"Payroll\"").unwrap());
+    let (rules, queries) = (RuleSet::with_built_in(vec![owners]), crate::Queries::new());
+    let policy = Policy { rules: &rules, queries: &queries };
+    let span = || EventSpan { since: Timestamp::UNIX_EPOCH, until: Timestamp::MAX, kinds: Vec::new() };
+
+    let mut steps = Vec::new();
+    let replay =
+        Replayer::new(store.clone(), Before::Recorded, policy, 9).run(span(), |progress| steps.push(progress.events)).await.unwrap();
+    assert_eq!(steps, [5]);
+    assert_eq!((replay.totals.events, replay.totals.undecided), (5, 3));
+    let mut why: Vec<&str> = replay.undecided.iter().map(|stumble| stumble.why.as_str()).collect();
+    why.sort_unstable();
+    assert_eq!(why.len(), 3);
+    assert!(why[0].starts_with("/data/object/mail: "), "{why:?}");
+    assert!(why[1].starts_with("/type: `tidings.account.promoted` is not a known type"), "{why:?}");
+    assert_eq!(why[2], "its trace cannot be read");
+    let told: Vec<_> = replay.people.iter().map(|person| (person.address.as_str(), person.more, person.fewer)).collect();
+    assert_eq!(told, [("ada@example.org", 1, 0), ("grace@example.org", 1, 0), ("linus@example.org", 1, 0)]);
+    let [uncertain] = replay.uncertain.as_slice() else { panic!("{:?}", replay.uncertain) };
+    assert_eq!((uncertain.rule.as_deref(), uncertain.events, uncertain.event.number()), (Some("owners"), 1, first + 4));
+
+    let same = Replayer::new(store, Before::Decided(policy), policy, 9).run(span(), |_| {}).await.unwrap();
+    assert_eq!((same.totals.same, same.totals.more, same.totals.fewer, same.totals.undecided), (5, 0, 0, 2));
 }
