@@ -66,8 +66,6 @@ pub(crate) enum Shape {
     Table(&'static Section),
     /// `[[name]]`, any number of times.
     Tables(&'static Section),
-    /// Belongs to the contract, and to a later version.
-    Later,
 }
 
 /// The endings of a secret's twins.
@@ -125,7 +123,6 @@ impl Shape {
             Self::EnhancedCodes => "an enhanced code such as \"5.7.1\" or \"5.7.*\"",
             Self::Table(_) => "a table",
             Self::Tables(_) => "a list of tables, each under a [[heading]]",
-            Self::Later => "left out",
         }
     }
 
@@ -199,11 +196,6 @@ pub(crate) const fn preset(name: &'static str, shape: Shape, default: &'static s
     Key { name, shape, default: Some(default), meaning }
 }
 
-/// A key of a later version.
-pub(crate) const fn later(name: &'static str) -> Key {
-    Key { name, shape: Shape::Later, default: None, meaning: "" }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,7 +228,7 @@ mod tests {
     #[test]
     fn every_key_says_what_it_means() {
         walk(&crate::sections::ROOT, &mut |key| {
-            assert!(matches!(key.shape, Shape::Later) || key.meaning.ends_with('.'), "{}", key.name);
+            assert!(key.meaning.ends_with('.'), "{}", key.name);
         });
     }
 }

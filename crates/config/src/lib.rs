@@ -24,7 +24,7 @@ pub use reference::{reference, sample};
 pub use secret::Secret;
 pub use sections::{
     Alerts, Auth, BadRows, ClientIdentity, ClientKey, ClientProof, Courier, Credential, CsvSource, Database, Directory, DirectorySource,
-    Dsn, EnhancedRange, Extensions, Grant, KeyAlgorithm, LdapBind, LdapPreset, LdapServer, LdapSource, LdapTls, LdapWay, Letters,
-    Lifecycle, Limits, Log, LogFormat, LogLevel, Logo, Mechanism, Notify, OAuth2, Organisation, Pickup, Query, Relay, ReplyMeaning,
-    ReplyRule, Safety, Server, ServerTls, Settings, Smtp, Timeouts, Tls, TlsMode, TlsVersion, Webhook,
+    Dsn, EnhancedRange, Extensions, Grant, KeyAlgorithm, LdapBind, LdapMarker, LdapPreset, LdapServer, LdapSource, LdapTls, LdapWay,
+    Letters, Lifecycle, Limits, Log, LogFormat, LogLevel, Logo, Mechanism, Notify, OAuth2, Organisation, Pickup, Query, Relay,
+    ReplyMeaning, ReplyRule, Safety, Server, ServerTls, Settings, Smtp, Timeouts, Tls, TlsMode, TlsVersion, Webhook,
 };

@@ -33,10 +33,6 @@ pub(crate) fn check_entry(loading: &Loading<'_>, entry: &Entry, section: &'stati
             let hint = did_you_mean(&entry.name, names.iter().map(String::as_str));
             loading.problem(entry.name_span.start, name, format!("there is no such key{hint}"));
         }
-        Some(Key { shape: Shape::Later, .. }) => {
-            let message = format!("`{}` is not supported by this version", entry.name);
-            loading.problem(entry.name_span.start, name, message);
-        }
         Some(key) => check_value(loading, &entry.node, &key.shape, &name),
     }
 }

@@ -47,7 +47,6 @@ fn write_section(out: &mut String, heading: &str, path: &str, section: &'static 
 fn write_keys(out: &mut String, prefix: &str, section: &'static Section) {
     for key in section.keys {
         match key.shape {
-            Shape::Later => {}
             Shape::Table(inner) | Shape::Tables(inner) => write_keys(out, &format!("{prefix}{}.", key.name), inner),
             ref shape => {
                 let _ =
@@ -84,7 +83,7 @@ fn value(shape: &Shape) -> String {
         Shape::Secret => "secret".to_owned(),
         Shape::ReplyCodes => "`554`, `\"5xx\"` or `\"450-459\"`".to_owned(),
         Shape::EnhancedCodes => "`\"5.7.1\"`, `\"5.7.*\"` or `\"4.7.500-699\"`".to_owned(),
-        Shape::Table(_) | Shape::Tables(_) | Shape::Later => String::new(),
+        Shape::Table(_) | Shape::Tables(_) => String::new(),
     }
 }
 

@@ -28,7 +28,8 @@ use tidings_core::policy::RuleSet;
 pub use alerts::{Alerts, Webhook};
 pub use database::Database;
 pub use directory::{
-    BadRows, CsvSource, Directory, DirectorySource, LdapBind, LdapPreset, LdapServer, LdapSource, LdapTls, LdapWay, Lifecycle, Notify,
+    BadRows, CsvSource, Directory, DirectorySource, LdapBind, LdapMarker, LdapPreset, LdapServer, LdapSource, LdapTls, LdapWay, Lifecycle,
+    Notify,
 };
 pub use letters::Letters;
 pub use log::{Log, LogFormat, LogLevel};
@@ -126,6 +127,7 @@ pub(crate) fn build(loading: &Loading<'_>, root: &Table<'_>, path: &Path) -> Opt
     let beside =
         rule::Beside { relays: &names, stores: &stores, queries: &queries, directories: &directories, alerts: alerts::rule(&alerts) };
     let rules = rule::build(loading, &root.tables("rule"), beside).without_letters(letters.off.clone());
+    directory::warn_of_silence(loading, &tables, &directories, &rules);
     Some(Settings {
         file: path.to_owned(),
         server: server?,

@@ -117,6 +117,9 @@ const fn may(pointer: &'static str, shape: Shape, meaning: &'static str) -> Vari
 const fn secret(pointer: &'static str, shape: Shape, meaning: &'static str) -> Variable {
     Variable { pointer, shape, required: true, secret: true, meaning }
 }
+const fn may_secret(pointer: &'static str, shape: Shape, meaning: &'static str) -> Variable {
+    Variable { pointer, shape, required: false, secret: true, meaning }
+}
 const fn notice(name: &'static str, title: &'static str, built_in: &'static [&'static str], variables: &'static [Variable]) -> Kind {
     Kind { name, title, lane: Lane::Notices, life_time: days(4), mandatory: false, after_unknown: AfterUnknown::Retry, built_in, variables }
 }
@@ -207,7 +210,7 @@ pub static KINDS: &[Kind] = &[
             &["object"],
             &[
                 USER,
-                secret("/details/password", Shape::Text, "the temporary password"),
+                may_secret("/details/password", Shape::Text, "the temporary password; without one the letter says only that it was reset"),
                 may("/details/account", Shape::Text, "the sign-in name"),
                 may("/details/portal_url", Shape::Url, "where to sign in"),
                 may("/details/expires_at", Shape::Time, "until when the temporary password works"),

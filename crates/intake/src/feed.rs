@@ -21,8 +21,8 @@ use tidings_store::{Acceptance, Accepted, Difference, DirectoryStanding, Mirror,
 
 /// Takes changes of directories. One task at a time feeds a directory.
 pub struct Feed {
-    intake: Arc<Intake>,
-    mirror: Arc<dyn Mirror>,
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) mirror: Arc<dyn Mirror>,
     /// By directory.
     flows: Mutex<HashMap<String, Flow>>,
 }
@@ -281,7 +281,7 @@ impl Feed {
     }
 
     /// How long the letters of changes wait, so that the flood guard sees all of a bulk change before the first one leaves.
-    fn wait(&self, directory: &str, changes: u64, many: bool) -> Duration {
+    pub(crate) fn wait(&self, directory: &str, changes: u64, many: bool) -> Duration {
         let now = self.intake.now();
         let Some(terms) = self.intake.guard_terms(now) else { return Duration::ZERO };
         let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);

@@ -16,6 +16,7 @@ mod flow;
 mod guard;
 mod imprint;
 mod known;
+mod marker;
 mod news;
 #[cfg(test)]
 mod people;
@@ -34,5 +35,6 @@ pub use fanout::fan_out;
 pub use feed::{Batch, Feed, Swept, Taken, Telling};
 pub use guard::{Ended, GuardError};
 pub use imprint::RelayImprint;
+pub use marker::{MarkerFound, MarkerNoted};
 pub use replay::{Before, CrowdReplay, LetterDifference, PersonReplay, Progress, Replay, Replayer, Stumble, Totals};
 pub use tidings_store::StoreError;

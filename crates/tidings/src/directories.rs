@@ -7,7 +7,7 @@ use tidings_config::{self as sections, Directory, DirectorySource, Settings};
 use tidings_intake::Feed;
 use tidings_sources::{
     csv::{BadRows, CsvPlan, CsvWatch},
-    ldap::{Bind, LdapPlan, LdapSource, Mapping, Password, Preset, Server, Tls, Way},
+    ldap::{Bind, LdapPlan, LdapSource, Mapping, MarkerPlan, Password, Preset, Server, Tls, Way},
     scim::{Scim, ScimDirectory},
 };
 use tokio::task::JoinHandle;
@@ -115,6 +115,12 @@ pub fn ldap_plan(source: &sections::LdapSource) -> LdapPlan {
         client_identity: source.tls.client_identity.as_ref().map(|id| (id.certificate_pem.clone(), Password::new(id.key_pem.reveal()))),
         allow_cleartext: source.allow_cleartext,
         filter: source.filter.clone().unwrap_or_else(|| plan.filter.clone()),
+        marker: source.marker.as_ref().map(|marker| MarkerPlan {
+            indicator: marker.indicator.clone(),
+            schedule: marker.schedule.clone(),
+            details: marker.details.clone(),
+            ..MarkerPlan::new(&marker.attribute, marker.kinds.clone())
+        }),
         way: match source.way {
             sections::LdapWay::Auto => Way::Auto,
             sections::LdapWay::Sync => Way::Sync,

@@ -2,10 +2,11 @@
 
 mod csv;
 mod ldap;
+mod marker;
 mod notify;
 
 use crate::{
-    keys::{Section, Shape, key, later, preset},
+    keys::{Section, Shape, key, preset},
     load::{Loading, shown},
     problem::did_you_mean,
     read::Table,
@@ -15,6 +16,8 @@ use tidings_core::{Address, policy::Rule};
 pub use csv::{BadRows, CsvSource};
 pub(crate) use ldap::server as ldap_server;
 pub use ldap::{LdapBind, LdapPreset, LdapServer, LdapSource, LdapTls, LdapWay};
+pub use marker::LdapMarker;
+pub(crate) use marker::warn_of_silence;
 pub use notify::{Lifecycle, Notify};
 
 /// Sources by their written names, `none` for a directory that is only spoken of.
@@ -90,7 +93,7 @@ pub(crate) static DIRECTORY: Section = Section {
             "1m",
             "ldap: how long the source must fail before `connector.failed` is told: a hiccup is no news.",
         ),
-        later("marker"),
+        key("marker", Shape::Table(&marker::MARKER), "ldap: an attribute whose value asks for a letter, and is cleared once that is sent."),
         key(
             "folder",
             Shape::Path,
@@ -129,7 +132,7 @@ pub(crate) static DIRECTORY: Section = Section {
 };
 
 /// The keys that only some sources have.
-const OF_SOME_SOURCES: [(&str, &[&str]); 27] = [
+const OF_SOME_SOURCES: [(&str, &[&str]); 28] = [
     ("url", &["ldap"]),
     ("bind_dn", &["ldap"]),
     ("bind_password", &["ldap"]),
@@ -149,6 +152,7 @@ const OF_SOME_SOURCES: [(&str, &[&str]); 27] = [
     ("attributes", &["ldap"]),
     ("timeout", &["ldap"]),
     ("failing_after", &["ldap"]),
+    ("marker", &["ldap"]),
     ("folder", &["csv"]),
     ("files", &["csv"]),
     ("delta_files", &["csv"]),

@@ -7,7 +7,9 @@ use super::{
     control,
     error::{LdapError, SUCCESS},
     filter,
-    message::{self, Answer, Control, Credentials, Ending, Message, NOTICE_OF_DISCONNECTION, RawEntry, START_TLS, Scope, Search},
+    message::{
+        self, Answer, Control, Credentials, Ending, Message, Modification, NOTICE_OF_DISCONNECTION, RawEntry, START_TLS, Scope, Search,
+    },
     plan::{Bind, LdapPlan, Server, Tls},
     tls::Encryption,
 };
@@ -174,12 +176,12 @@ impl Connection {
         })
     }
 
-    /// Replaces the values of an entry's attribute.
-    pub(crate) async fn replace(&mut self, dn: &str, attribute: &str, values: &[&str]) -> Result<(), LdapError> {
+    /// Changes an entry, all of it or nothing.
+    pub(crate) async fn modify(&mut self, dn: &str, changes: &[Modification], controls: &[Control]) -> Result<(), LdapError> {
         let id = self.number();
-        self.write(&message::replace(id, dn, attribute, values)).await?;
+        self.write(&message::modify(id, dn, changes, controls)).await?;
         match self.answer_to(id, "changing an entry").await?.answer {
-            Answer::Modified(ending) => self.demand(ending, "changing an entry"),
+            Answer::Modified(ending) => self.demand(ending, "to change an entry"),
             _ => Err(self.malformed(Malformed("an answer to something else"))),
         }
     }

@@ -1,4 +1,4 @@
-//! Controls beside a request and an answer: paging (RFC 2696), content synchronisation (RFC 4533), DirSync (MS-ADTS §3.1.1.3.4.1.3).
+//! Controls beside a request and an answer: paging (RFC 2696), content synchronisation (RFC 4533), DirSync (MS-ADTS §3.1.1.3.4.1.3), assertion (RFC 4528).
 
 use super::{
     ber::{BOOLEAN, ENUMERATED, INTEGER, Malformed, OCTETS, Reader, SEQUENCE, SET, Writer},
@@ -23,6 +23,14 @@ const OBJECT_SECURITY: i64 = 0x1;
 const INCREMENTAL_VALUES: i64 = -0x8000_0000;
 /// Octets of one DirSync answer.
 const DIR_SYNC_OCTETS: i64 = 1 << 20;
+
+/// Has a change made only if the entry fits a filter at that moment (RFC 4528).
+pub(crate) const ASSERTION: &str = "1.3.6.1.1.12";
+
+/// The condition of a change; `filter` as the wire has it.
+pub(crate) fn assertion(filter: Vec<u8>) -> Control {
+    Control { oid: ASSERTION.to_owned(), critical: true, value: Some(filter) }
+}
 
 /// Asks for a page; the cookie of the page before, empty for the first.
 pub(crate) fn page(size: u32, cookie: &[u8]) -> Control {

@@ -82,7 +82,13 @@ pub(crate) const SYNC_REFRESH_REQUIRED: i64 = 4096;
 pub(crate) const SUCCESS: i64 = 0;
 pub(crate) const PROTOCOL_ERROR: i64 = 2;
 pub(crate) const UNAVAILABLE_CRITICAL_EXTENSION: i64 = 12;
+pub(crate) const REFERRAL: i64 = 10;
+pub(crate) const NO_SUCH_ATTRIBUTE: i64 = 16;
+/// The attribute has no rule by which values are compared: one of them cannot be named.
+pub(crate) const INAPPROPRIATE_MATCHING: i64 = 18;
 pub(crate) const NO_SUCH_OBJECT: i64 = 32;
+/// The condition of a change does not hold (RFC 4528 §3).
+pub(crate) const ASSERTION_FAILED: i64 = 122;
 pub(crate) const INSUFFICIENT_ACCESS: i64 = 50;
 pub(crate) const UNWILLING: i64 = 53;
 
@@ -123,9 +129,17 @@ fn code_name(code: i64) -> &'static str {
         3 => "timeLimitExceeded; give this account a higher limit",
         4 => "sizeLimitExceeded; give this account a higher limit or set page_size",
         8 => "strongerAuthRequired; use ldaps:// or starttls",
-        10 => "referral; this server does not hold the base, name one that does",
+        REFERRAL => "referral; this server does not hold the base, name one that does",
         11 => "adminLimitExceeded; give this account a higher limit",
         UNAVAILABLE_CRITICAL_EXTENSION => "unavailableCriticalExtension; the server does not have this here",
+        NO_SUCH_ATTRIBUTE => "noSuchAttribute",
+        17 => "undefinedAttributeType; the server does not know the attribute",
+        INAPPROPRIATE_MATCHING => "inappropriateMatching",
+        19 => "constraintViolation; the attribute may hold one value only, or a shorter one",
+        20 => "attributeOrValueExists",
+        21 => "invalidAttributeSyntax; the attribute does not take such a value",
+        65 => "objectClassViolation; entries of this class may not have the attribute",
+        ASSERTION_FAILED => "assertionFailed",
         13 => "confidentialityRequired; use ldaps:// or starttls",
         NO_SUCH_OBJECT => "noSuchObject; check the base, and that this account may read it",
         34 => "invalidDNSyntax; check the base and bind_dn",

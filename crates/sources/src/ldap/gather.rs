@@ -132,6 +132,7 @@ impl<'a> Gather<'a> {
             self.report.taken.letters += taken.letters;
         }
         self.source.tell_progress(&self.report);
+        self.source.hints().ring();
         Ok(())
     }
 }

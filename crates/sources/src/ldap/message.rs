@@ -134,19 +134,40 @@ pub(crate) fn search(id: i64, search: &Search<'_>, controls: &[Control]) -> Vec<
     })
 }
 
-/// A request to replace an attribute's values, or with none to remove it (RFC 4511 §4.6).
-pub(crate) fn replace(id: i64, dn: &str, attribute: &str, values: &[&str]) -> Vec<u8> {
-    message(id, &[], |w| {
+/// What a change does to the values of an attribute (RFC 4511 §4.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    /// Adds these; one that is there already is an error.
+    Add = 0,
+    /// Deletes these, or all if none is named; one that is not there is an error.
+    Delete = 1,
+    /// Has these and no others; with none the attribute is gone, if it was there.
+    Replace = 2,
+}
+
+/// A change of one attribute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Modification {
+    pub(crate) operation: Operation,
+    pub(crate) attribute: String,
+    pub(crate) values: Vec<Vec<u8>>,
+}
+
+/// A request to change an entry (RFC 4511 §4.6): all of it in this order, or nothing.
+pub(crate) fn modify(id: i64, dn: &str, changes: &[Modification], controls: &[Control]) -> Vec<u8> {
+    message(id, controls, |w| {
         w.nest(0x66, |w| {
             w.text(dn);
             w.nest(SEQUENCE, |w| {
-                w.nest(SEQUENCE, |w| {
-                    w.number(ENUMERATED, 2);
+                for change in changes {
                     w.nest(SEQUENCE, |w| {
-                        w.text(attribute);
-                        w.nest(SET, |w| values.iter().for_each(|value| _ = w.text(value)));
+                        w.number(ENUMERATED, change.operation as i64);
+                        w.nest(SEQUENCE, |w| {
+                            w.text(&change.attribute);
+                            w.nest(SET, |w| change.values.iter().for_each(|value| _ = w.octets(value)));
+                        });
                     });
-                });
+                }
             });
         });
     })

@@ -3,6 +3,7 @@
 use super::{
     filter::{self, FilterError},
     mapping::Mapping,
+    marker::MarkerPlan,
 };
 use std::{fmt, time::Duration};
 use zeroize::Zeroizing;
@@ -28,6 +29,8 @@ pub struct LdapPlan {
     pub page_size: u32,
     /// What the attributes mean.
     pub mapping: Mapping,
+    /// Requests for a letter that stand in an attribute.
+    pub marker: Option<MarkerPlan>,
     /// How to hear of changes.
     pub way: Way,
     /// Time from one look to the next, where a server does not tell by itself.
@@ -171,6 +174,7 @@ impl LdapPlan {
             filter: mapping.default_filter(),
             page_size: 500,
             mapping,
+            marker: None,
             way: Way::Auto,
             poll_every: Duration::from_secs(60),
             deletions_every: Duration::from_secs(15 * 60),

@@ -8,6 +8,8 @@ use super::{
     filter,
     gather::Report,
     health::Health,
+    marker::Hints,
+    marker_desk::Desk,
     message::{RawEntry, Scope, Search},
     plan::{LdapPlan, PlanError, Server, Way},
     poll, sync,
@@ -23,7 +25,7 @@ use std::{
     },
     time::Duration,
 };
-use tidings_core::directory::{Became, Change};
+use tidings_core::directory::{Became, Change, Head};
 use tidings_intake::{Feed, Swept, Taken, Telling};
 use tidings_store::DirectoryStanding;
 use tokio::time::sleep;
@@ -37,6 +39,8 @@ pub struct LdapSource {
     plan: LdapPlan,
     filter: Vec<u8>,
     attributes: Vec<String>,
+    marker_attributes: Vec<String>,
+    hints: Hints,
     shape: String,
     encryption: Encryption,
     feed: Arc<Feed>,
@@ -102,10 +106,17 @@ impl LdapSource {
             write!(text, "{octet:02x}").expect("a string takes everything");
             text
         });
+        let (mut attributes, mut marker_attributes) = (plan.mapping.attributes(), Vec::new());
+        if let Some(marker) = &plan.marker {
+            marker_attributes = attributes.iter().cloned().chain(marker.attributes().map(str::to_owned)).collect();
+            attributes.push(marker.attribute.clone());
+        }
         Ok(Self {
             directory: directory.into(),
             filter: filter::compile(&plan.filter)?,
-            attributes: plan.mapping.attributes(),
+            attributes,
+            marker_attributes,
+            hints: Hints::default(),
             shape,
             encryption,
             plan,
@@ -123,8 +134,20 @@ impl LdapSource {
         self
     }
 
-    /// Watches for ever. Whoever wants it to end drops the future: whatever is recorded is recorded whole.
+    /// Watches, and answers markers, for ever. Whoever wants it to end drops the future: whatever is recorded is recorded whole.
     pub async fn run(&self) -> Infallible {
+        match &self.plan.marker {
+            None => self.follow().await,
+            Some(plan) => {
+                tokio::select! {
+                    never = self.follow() => never,
+                    never = Desk::new(self, plan).run() => never,
+                }
+            }
+        }
+    }
+
+    async fn follow(&self) -> Infallible {
         let mut health = Health::new(&self.plan);
         loop {
             let pause = match self.round(Purpose::Watch, &mut health).await {
@@ -171,28 +194,6 @@ impl LdapSource {
         for server in &self.plan.servers {
             match self.visit_one(server, most).await {
                 Ok(visit) => return Ok(visit),
-                Err(error) => failed = Some(error),
-            }
-        }
-        Err(failed.expect("a checked plan names a server"))
-    }
-
-    /// Gives an attribute of an entry these values and no others; with none it is removed. For what the house itself has to note in the directory.
-    ///
-    /// # Errors
-    /// [`LdapError`] of the last server, if none could be reached; of the first that refuses, if one was.
-    pub async fn write(&self, dn: &str, attribute: &str, values: &[&str]) -> Result<(), LdapError> {
-        let mut failed = None;
-        for server in &self.plan.servers {
-            let written = async {
-                let mut connection = Connection::open(server, &self.plan, &self.encryption).await?;
-                connection.replace(dn, attribute, values).await?;
-                connection.close().await;
-                Ok(())
-            };
-            match written.await {
-                Ok(()) => return Ok(()),
-                Err(error @ LdapError::Refused { .. }) => return Err(error),
                 Err(error) => failed = Some(error),
             }
         }
@@ -311,6 +312,23 @@ impl LdapSource {
         &self.attributes
     }
 
+    /// What is read of an entry to answer its markers.
+    pub(crate) fn marker_attributes(&self) -> &[String] {
+        &self.marker_attributes
+    }
+
+    /// Word of entries that bear markers.
+    pub(crate) fn hints(&self) -> &Hints {
+        &self.hints
+    }
+
+    /// Connects to one of the servers.
+    pub(crate) async fn connect(&self, place: usize) -> Result<(Connection, Root), LdapError> {
+        let mut connection = Connection::open(&self.plan.servers[place], &self.plan, &self.encryption).await?;
+        let root = connection.root().await?;
+        Ok((connection, root))
+    }
+
     /// A search below the base.
     pub(crate) fn search<'a>(&'a self, filter: &'a [u8], attributes: &'a [String]) -> Search<'a> {
         Search { base: &self.plan.base, scope: Scope::Subtree, filter, attributes }
@@ -327,8 +345,16 @@ impl LdapSource {
 
     /// An entry, now exactly this, as a change.
     pub(crate) fn change(&self, raw: &RawEntry, key: String) -> Change {
+        if let Some(plan) = &self.plan.marker {
+            self.hints.hear(raw, &key, plan);
+        }
         let mapped = self.plan.mapping.map(raw, key);
         Change { what: Became::Is(mapped.entry), actor: mapped.actor, at: mapped.at }
+    }
+
+    /// An entry, as its object is mirrored.
+    pub(crate) fn head(&self, raw: &RawEntry, key: String) -> Head {
+        self.plan.mapping.map(raw, key).entry.head
     }
 
     /// The key of an entry; one without is passed over, and said so once.

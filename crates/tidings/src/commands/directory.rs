@@ -19,10 +19,13 @@ use tidings_sources::{
     csv::{self, Mode, Progress, Report},
     ldap::{LdapSource, Once, Visit},
 };
-use tidings_store::{DirectoryStanding, MirrorObject, Target};
+use tidings_store::{DirectoryStanding, Marker, MarkerState, MirrorObject, Target};
 
 /// So many links of one role are shown.
 const LINKS: u32 = 200;
+
+/// So many open markers are shown, those that have waited longest.
+const MARKERS: u32 = 200;
 
 /// Runs the command.
 pub fn run(command: DirectoryCommand) -> Result<ExitCode> {
@@ -100,7 +103,37 @@ async fn show(name: &str, config: &Path, as_json: bool) -> Result<ExitCode> {
     let rules: Vec<String> =
         settings.rules.all().iter().filter(|rule| rule.directories.cover(Some(name))).map(|rule| rule.name.clone()).collect();
     shown["rules"] = json!(rules);
+    let markers = store.markers(name, None, None, MARKERS).await?;
+    let marks = matches!(&directory.source, DirectorySource::Ldap(source) if source.marker.is_some());
+    if marks || !markers.is_empty() {
+        shown["markers"] = markers.iter().map(marker).collect();
+    }
     print(&shown, as_json)
+}
+
+/// A marker that is open, and what it waits for.
+fn marker(marker: &Marker) -> Value {
+    let letters = marker.letters;
+    let waits_for = match marker.step.state {
+        MarkerState::Clearing => "the directory",
+        _ if letters.are_sent() => "the directory",
+        _ if letters.are_open() => "its letter",
+        _ => "somebody to act",
+    };
+    json!({
+        "value": marker.written,
+        "object": marker.step.reference,
+        "state": marker.step.state.as_str(),
+        "waits_for": waits_for,
+        "event": marker.event.to_string(),
+        "noted_at": output::moment(marker.noted_at),
+        "letters_open": letters.open,
+        "letters_sent": letters.sent,
+        "letters_lost": letters.lost,
+        "tries": marker.step.tries,
+        "next_at": marker.step.due_at.map(output::moment),
+        "failure": marker.step.failure,
+    })
 }
 
 async fn show_object(name: &str, wanted: &str, config: &Path, as_json: bool) -> Result<ExitCode> {

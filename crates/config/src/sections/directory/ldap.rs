@@ -1,6 +1,9 @@
 //! The part of `[[directory]]` that watches an LDAP server.
 
-use super::mapping;
+use super::{
+    mapping,
+    marker::{self, LdapMarker},
+};
 use crate::{
     load::{Loading, shown},
     read::Table,
@@ -69,6 +72,8 @@ pub struct LdapSource {
     pub timeout: Duration,
     /// How long the source must fail before that is told. Default: 1 min.
     pub failing_after: Duration,
+    /// Requests for a letter that stand in an attribute. Default: none.
+    pub marker: Option<LdapMarker>,
 }
 
 /// A server's address.
@@ -200,6 +205,11 @@ pub(super) fn build(loading: &Loading<'_>, table: &Table<'_>) -> Option<LdapSour
     if let Some(message) = not_spoken {
         loading.problem(table.place("way"), table.key("way"), message);
     }
+    let marker = table.has("marker").then(|| marker::build(loading, &table.table("marker"))).flatten();
+    if marker.is_some() && matches!(bind, LdapBind::Anonymous) {
+        let message = "nobody signs in, and a server lets hardly anybody clear a marker; name an account with `bind_dn`";
+        loading.warning(table.place("marker"), table.key("marker"), message);
+    }
     Some(LdapSource {
         servers,
         tls,
@@ -214,6 +224,7 @@ pub(super) fn build(loading: &Loading<'_>, table: &Table<'_>) -> Option<LdapSour
         most_vanishing_percent: table.text("most_vanishing").and_then(|text| units::percent(text).ok()),
         timeout: table.duration("timeout")?,
         failing_after: table.duration("failing_after")?,
+        marker,
     })
 }
 
