@@ -275,3 +275,73 @@ fn queries_are_kept_as_written() {
     let queries: Vec<_> = loaded.settings.queries.iter().map(|query| (query.name.as_str(), query.directory.as_deref())).collect();
     assert_eq!(queries, [("sales", Some("corp")), ("all", None)]);
 }
+
+#[test]
+fn a_marker_says_which_value_asks_for_which_letter() {
+    let source = ldap(
+        r#"url = "ldaps://dc1.example.org"
+bind_dn = "cn=tidings"
+bind_password_env = "BIND"
+[directory.marker]
+attribute = "destinationIndicator"
+indicator = "teletexTerminalIdentifier"
+kinds = { PR_EMAIL = "password.reset", "pw expires" = "tidings.password.expiring" }
+schedule = "*/5 * * * *"
+details = { expires_at = "pwdEndTime", account = "uid" }
+"#,
+    );
+    let marker = source.marker.unwrap();
+    assert_eq!((marker.attribute.as_str(), marker.indicator.as_deref()), ("destinationIndicator", Some("teletexTerminalIdentifier")));
+    let kinds: Vec<_> = marker.kinds.iter().map(|(value, kind)| (value.as_str(), kind.name)).collect();
+    assert_eq!(kinds, [("PR_EMAIL", "password.reset"), ("pw expires", "password.expiring")]);
+    assert_eq!(marker.schedule.map(|cron| cron.to_string()).as_deref(), Some("*/5 * * * *"));
+    assert_eq!(marker.details.len(), 2);
+    assert!(ldap("url = \"ldaps://dc1.example.org\"\n").marker.is_none());
+}
+
+#[test]
+fn a_marker_that_would_stay_for_ever_is_warned_of() {
+    let found = warnings(&loaded(
+        r#"
+[[directory]]
+name = "corp"
+source = "ldap"
+url = "ldaps://dc1.example.org"
+base = "dc=example"
+marker = { attribute = "title", kinds = { NEW = "account.created", CHANGED = "object.changed", ID = "password.reset" } }
+
+[[directory]]
+name = "lab"
+source = "ldap"
+url = "ldaps://dc1.example.org"
+base = "dc=example"
+bind_dn = "cn=tidings"
+bind_password_env = "BIND"
+marker = { attribute = "title", kinds = { CHANGED = "object.changed" } }
+
+[[rule]]
+name = "changes of the lab"
+on = ["object.changed"]
+to = ["object"]
+directory = "lab"
+
+[[rule]]
+name = "built-in:password.reset"
+on = ["password.reset"]
+to = ["object"]
+enabled = false
+"#,
+    ));
+    let silent = |kind: &str, value: &str| {
+        format!("directory[0].marker.kinds.{value}: no rule that is on tells anybody of `{kind}`: such a marker makes no letter, and stays")
+    };
+    assert_eq!(
+        found,
+        [
+            "directory[0].marker: nobody signs in, and a server lets hardly anybody clear a marker; name an account with `bind_dn`"
+                .to_owned(),
+            silent("object.changed", "CHANGED"),
+            silent("password.reset", "ID"),
+        ]
+    );
+}

@@ -15,8 +15,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 use tidings_core::{
-    Event, Id, IdMint, Timestamp,
-    event::Fault,
+    Event, Id, IdMint, Kind, Timestamp,
+    event::{Fault, lookup},
     notice::Notice,
     outbox::{Item, Letter},
     time::later,
@@ -307,12 +307,17 @@ impl<'a> Bundle<'a> {
             rule: notice.rule.clone(),
             message_id: composed.message_id,
             sender: Some(composed.imprint.envelope_from.clone().unwrap_or_else(|| composed.imprint.from.clone())),
-            sensitive: notice.kind.sensitive(),
+            sensitive: holds_secret(event, notice.kind),
             pattern,
             bytes,
         });
         Ok(())
     }
+}
+
+/// Whether a letter of this kind about this event holds a secret. A kind whose secret may be left out has letters without one, which are kept like any other.
+fn holds_secret(event: &Event, kind: &Kind) -> bool {
+    kind.variables.iter().any(|variable| variable.secret && lookup(&event.data, variable.pointer).is_some_and(|value| !value.is_null()))
 }
 
 /// When a letter's news is worth nothing any more: the kind's life time, or the end of the link or password it carries, whichever comes first.

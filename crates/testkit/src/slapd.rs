@@ -51,6 +51,7 @@ pub struct SlapdBuilder {
     flush: bool,
     access: String,
     settings: Vec<String>,
+    audit: bool,
     ldif: String,
 }
 
@@ -125,6 +126,13 @@ impl SlapdBuilder {
         self
     }
 
+    /// Keeps every change it makes, for [`Slapd::changes_of`].
+    #[must_use]
+    pub fn audited(mut self) -> Self {
+        self.audit = true;
+        self
+    }
+
     /// Entries that are there from the start (LDIF).
     #[must_use]
     pub fn content(mut self, ldif: &str) -> Self {
@@ -156,7 +164,9 @@ impl SlapdBuilder {
             writeln!(text, "include /etc/ldap/schema/{schema}.schema").expect("a String takes everything");
         }
         text.push_str("modulepath /usr/lib/ldap\nmoduleload back_mdb\n");
-        for (wanted, module) in [(self.syncprov, "syncprov"), (self.refint, "refint"), (self.memberof, "memberof")] {
+        for (wanted, module) in
+            [(self.syncprov, "syncprov"), (self.refint, "refint"), (self.memberof, "memberof"), (self.audit, "auditlog")]
+        {
             if wanted {
                 writeln!(text, "moduleload {module}").expect("a String takes everything");
             }
@@ -204,6 +214,9 @@ index objectClass,entryUUID,entryCSN,modifyTimestamp,member,uid eq
                 writeln!(text, "syncprov-sessionlog {changes}").expect("a String takes everything");
             }
         }
+        if self.audit {
+            writeln!(text, "overlay auditlog\nauditlog {own}/audit.ldif").expect("a String takes everything");
+        }
         for line in &self.settings {
             writeln!(text, "{line}").expect("a String takes everything");
         }
@@ -238,6 +251,7 @@ impl Slapd {
                 "access to attrs=userPassword by anonymous auth by * none\naccess to * by dn.children=\"ou=people,{SUFFIX}\" write by * read"
             ),
             settings: Vec::new(),
+            audit: false,
             ldif: String::new(),
         }
     }
@@ -268,6 +282,13 @@ impl Slapd {
     /// What it has written to its log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("slapd.err")).unwrap_or_default()
+    }
+
+    /// The changes that somebody has made so far (LDIF, one each).
+    pub fn changes_of(&self, dn: &str) -> Vec<String> {
+        let log = fs::read_to_string(self.folder.join("audit.ldif")).unwrap_or_default();
+        let by = format!("modifiersName: {dn}");
+        log.split("\n\n").filter(|change| change.lines().any(|line| line == by)).map(str::to_owned).collect()
     }
 
     /// Carries out changes (LDIF) as the administrator.

@@ -60,7 +60,7 @@ const MOST_HINTS: usize = 1000;
 impl MarkerPlan {
     /// A plan with the usual pauses.
     pub fn new(attribute: impl Into<String>, kinds: Vec<(String, &'static Kind)>) -> Self {
-        let pauses = (Duration::from_secs(5), Duration::from_mins(15));
+        let pauses = (Duration::from_secs(2), Duration::from_mins(15));
         Self { attribute: attribute.into(), indicator: None, kinds, schedule: None, details: Vec::new(), pauses }
     }
 
