@@ -52,6 +52,7 @@ pub struct SlapdBuilder {
     access: String,
     settings: Vec<String>,
     audit: bool,
+    empty: bool,
     ldif: String,
 }
 
@@ -126,6 +127,13 @@ impl SlapdBuilder {
         self
     }
 
+    /// Without any entry, not even the suffix: for a replica.
+    #[must_use]
+    pub fn empty(mut self) -> Self {
+        self.empty = true;
+        self
+    }
+
     /// Keeps every change it makes, for [`Slapd::changes_of`].
     #[must_use]
     pub fn audited(mut self) -> Self {
@@ -152,7 +160,9 @@ impl SlapdBuilder {
         fs::create_dir(folder.join("db")).expect("a folder in our own folder can be made");
         folder.write("slapd.conf", self.config(folder.path()));
         let mut slapd = Slapd { program, port: free_port(), tls_port: self.tls.as_ref().map(|_| free_port()), running: None, folder };
-        slapd.add_offline(&format!("{TOP}{}", self.ldif));
+        if !self.empty {
+            slapd.add_offline(&format!("{TOP}{}", self.ldif));
+        }
         slapd.start();
         slapd
     }
@@ -252,6 +262,7 @@ impl Slapd {
             ),
             settings: Vec::new(),
             audit: false,
+            empty: false,
             ldif: String::new(),
         }
     }

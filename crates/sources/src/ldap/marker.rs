@@ -17,6 +17,9 @@
 //! - Without an indicator there is one case in which it cannot be told: clearing was asked for, no answer came, and the value is there beside another mark of the entry's last
 //!   change. It counts as set anew. A letter too many is possible then; a request is never lost.
 //!
+//! Servers that share a tree are not all of one age. What an entry says is not believed if it bears an older mark than was seen before, neither of a marker that is open nor of one that
+//! has just ended: another server is asked, or the same one later.
+//!
 //! A change is made on the very state that was read where the server can (RFC 4528, by the mark of the last change), else by deleting the values that must be there.
 
 use super::{
@@ -129,6 +132,11 @@ impl Seen {
         }
     }
 
+    /// Of an entry that is gone.
+    pub(crate) fn nothing(key: &str) -> Self {
+        Self { key: key.to_owned(), dn: String::new(), values: Vec::new(), tokens: Vec::new(), mark: None }
+    }
+
     /// A value of the marker's attribute as it is written here.
     pub(crate) fn written(&self, value: &str) -> Option<&str> {
         self.values.iter().map(String::as_str).find(|written| folded(written) == value)
@@ -149,6 +157,20 @@ impl Seen {
         text.push(')');
         filter::compile(&text).ok()
     }
+}
+
+/// Whether one mark of a last change is older than another. Of marks of different kinds, or of counts that each server has for itself, that cannot be said.
+pub(crate) fn is_older(one: Option<&str>, other: Option<&str>) -> bool {
+    match (one.and_then(|mark| mark.split_once('=')), other.and_then(|mark| mark.split_once('='))) {
+        // Both are written with the moment in front, all parts at the same place.
+        (Some((name, one)), Some((same, other))) => name == same && name != MARKS[1] && one < other,
+        _ => false,
+    }
+}
+
+/// Whether an entry is no newer than it was when a marker of it ended: what it says of that marker is known. A moment of a second may hold several changes, and proves nothing.
+pub(crate) fn is_known(seen: Option<&str>, ended: Option<&str>) -> bool {
+    is_older(seen, ended) || (seen.is_some_and(|mark| mark.starts_with(MARKS[0])) && seen == ended)
 }
 
 /// What is to be done about a marker.
@@ -413,6 +435,19 @@ mod tests {
         let two = seen(&["pr_email"], &[&ours, "tidings-other"], "1");
         assert_eq!(words(clear(&plan, &marker, &two, false))[1], "Replace teletexTerminalIdentifier tidings-other");
         assert_eq!(words(clear(&MarkerPlan { indicator: None, ..plan }, &marker, &there, true)), named[..1]);
+    }
+
+    #[test]
+    fn a_server_that_lags_behind_is_known_by_its_marks() {
+        let csn = |second: u8| format!("entryCSN=202611220814{second:02}.823387Z#000000#000#000000");
+        let older = |one: &str, other: &str| is_older(Some(one), Some(other));
+        assert!(older(&csn(1), &csn(2)) && !older(&csn(2), &csn(1)) && !older(&csn(1), &csn(1)));
+        assert!(!older("uSNChanged=1", "uSNChanged=2") && !older("modifyTimestamp=1", &csn(2)));
+        assert!(!is_older(None, Some(&csn(1))) && !is_older(Some(&csn(1)), None));
+        let known = |one: &str, other: &str| is_known(Some(one), Some(other));
+        assert!(known(&csn(1), &csn(1)) && known(&csn(1), &csn(2)) && !known(&csn(2), &csn(1)));
+        assert!(!known("modifyTimestamp=20261122081400Z", "modifyTimestamp=20261122081400Z"));
+        assert!(!is_known(None, None));
     }
 
     #[test]

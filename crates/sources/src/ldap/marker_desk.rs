@@ -13,7 +13,7 @@ use super::{
 };
 use serde_json::Map;
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     convert::Infallible,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
@@ -35,8 +35,13 @@ const MOST_OF_ONE: u32 = 100;
 const ROUNDS: usize = 8;
 /// If more markers are found at once, the flood guard sees all of them before the first letter leaves.
 const MANY: usize = 100;
+/// No server lags behind for longer: what it says is the truth then, as after a restored backup.
+const LAG: Duration = Duration::from_hours(1);
+/// So often an entry that is older than known is put off before it is believed.
+const LAG_TRIES: u32 = 8;
 /// What is said of a marker whose letters were not sent.
 const NOT_SENT: &str = "its letter was not sent; the marker stays until it is, or until somebody takes it away";
+const BEHIND: &str = "the server shows an older state of the entry than was seen before";
 const NO_LETTER: &str = "it made no letter, because nobody is to be told or can be reached; the marker stays";
 
 /// What is to be done with a server.
@@ -67,6 +72,8 @@ pub(crate) struct Desk<'a> {
     verify: bool,
     /// The indicator's values cannot be named.
     no_matching: AtomicBool,
+    /// Markers that have ended lately, by key and value: with the mark of their entry as it was then, and when. A server that lags behind still shows them.
+    ended: HashMap<(String, String), (Option<String>, Instant)>,
     /// What was said once.
     said: HashSet<String>,
     /// Connections that failed in a row.
@@ -102,6 +109,7 @@ impl<'a> Desk<'a> {
             scheduled: None,
             verify: true,
             no_matching: AtomicBool::new(false),
+            ended: HashMap::new(),
             said: HashSet::new(),
             failures: 0,
         }
@@ -305,7 +313,7 @@ impl<'a> Desk<'a> {
         let known = self.source.feed().mirror().object(self.source.directory(), key).await.map_err(IntakeError::from)?;
         for marker in self.markers(Some(key), None).await? {
             if known.is_none() {
-                self.end(&marker, End::Withdrawn).await?;
+                self.end(&marker, &Seen::nothing(key), End::Withdrawn).await?;
             } else {
                 self.postpone(&marker, marker.step.state, "its entry cannot be read now".to_owned()).await?;
             }
@@ -353,7 +361,9 @@ impl<'a> Desk<'a> {
         let directory = self.source.directory();
         for written in &seen.values {
             let value = marker::folded(written);
-            if open.iter().any(|one| one.value == value) {
+            let ended = self.ended.get(&(seen.key.clone(), value.clone()));
+            let is_known = ended.is_some_and(|(mark, _)| marker::is_known(seen.mark.as_deref(), mark.as_deref()));
+            if is_known || open.iter().any(|one| one.value == value) {
                 continue;
             }
             let Some(kind) = self.plan.kind_of(&value) else {
@@ -406,14 +416,24 @@ impl<'a> Desk<'a> {
         let verdict = marker::judge(marker, seen, indicator);
         let is_due = marker.step.due_at.is_none_or(|at| at <= self.source.feed().now());
         let by_mark = line.asserts && seen.unchanged().is_some();
+        let is_behind = marker.step.tries < LAG_TRIES && marker::is_older(seen.mark.as_deref(), marker.step.seen.as_deref());
         match verdict {
+            _ if is_behind && verdict != Verdict::Wait => {
+                if !line.last {
+                    line.elsewhere.insert((marker.key.clone(), marker.step.reference.clone()));
+                } else if is_due {
+                    self.postpone(marker, marker.step.state, BEHIND.to_owned()).await?;
+                }
+                Ok(false)
+            }
             Verdict::Over(end) => {
-                self.end(marker, end).await?;
+                self.end(marker, seen, end).await?;
                 Ok(true)
             }
             Verdict::Wait => {
                 let is_claimed = indicator && marker.step.state == MarkerState::Noted;
-                if is_claimed || marker.step.reference != seen.dn {
+                let is_news = marker.step.reference != seen.dn || marker::is_older(marker.step.seen.as_deref(), seen.mark.as_deref());
+                if is_claimed || is_news {
                     let state = if is_claimed { MarkerState::Claimed } else { marker.step.state };
                     self.moved(marker, Self::step_to(marker, state, seen)).await?;
                 }
@@ -446,7 +466,7 @@ impl<'a> Desk<'a> {
         let changes = marker::clear(self.plan, marker, seen, by_value);
         match self.change(line, seen, &changes).await? {
             Changed::Made => {
-                self.end(marker, if is_ours { End::Cleared } else { End::Withdrawn }).await?;
+                self.end(marker, seen, if is_ours { End::Cleared } else { End::Withdrawn }).await?;
                 Ok(true)
             }
             Changed::Moved => {
@@ -524,20 +544,19 @@ impl<'a> Desk<'a> {
         Ok(())
     }
 
-    async fn end(&mut self, marker: &Marker, end: End) -> Result<(), LdapError> {
+    async fn end(&mut self, marker: &Marker, seen: &Seen, end: End) -> Result<(), LdapError> {
         let ended: Result<bool, StoreError> = self.source.feed().mirror().end_marker(marker.event).await;
         ended.map_err(IntakeError::from)?;
-        let (directory, key) = (self.source.directory(), marker.key.as_str());
-        match end {
-            End::Cleared => {
-                tracing::info!(directory.name = directory, object.key = key, event.id = %marker.event, "a marker was cleared: its letter is sent")
-            }
-            End::Withdrawn => {
-                tracing::info!(directory.name = directory, object.key = key, event.id = %marker.event, "a marker is gone from the directory; its letter goes on")
-            }
-            End::SetAnew => {
-                tracing::info!(directory.name = directory, object.key = key, event.id = %marker.event, "a marker was cleared and set anew; it is another request now")
-            }
+        let how = match end {
+            End::Cleared => "it was cleared, because its letter is sent",
+            End::Withdrawn => "it is gone from the directory; its letter goes on",
+            End::SetAnew => "it was cleared and set anew, and is another request now",
+        };
+        tracing::info!(directory.name = self.source.directory(), object.key = marker.key, event.id = %marker.event, how, "a marker is over");
+        self.ended.retain(|_, (_, at)| at.elapsed() < LAG);
+        // What was set anew is there, and new.
+        if end != End::SetAnew {
+            self.ended.insert((marker.key.clone(), marker.value.clone()), (seen.mark.clone(), Instant::now()));
         }
         // What was refused for this one may be refused again, and is news then.
         self.said.clear();

@@ -8,10 +8,13 @@ mod house;
 mod gate;
 
 use gate::{Gate, Keep};
-use house::House;
+use house::{House, PATIENCE};
 use serde_json::Value;
 use tidings_sink::{Fault, Stage, What, When};
-use tidings_testkit::slapd::{PASSWORD, SUFFIX, Slapd, SlapdBuilder, person};
+use tidings_testkit::{
+    slapd::{ADMIN, PASSWORD, SUFFIX, Slapd, SlapdBuilder, person},
+    wait,
+};
 
 /// OpenLDAP's `destinationIndicator` takes printable strings, to which an underscore does not belong.
 const VALUE: &str = "PR-EMAIL";
@@ -383,4 +386,51 @@ fn with_a_schedule_markers_are_noticed_at_its_times() {
     set(&slapd, "ada", VALUE);
     told(&house, "ada", 2);
     cleared(&house, &slapd, "ada");
+}
+
+#[test]
+fn a_server_that_gives_no_mark_of_changes_is_asked_by_values() {
+    let hidden = "access to attrs=entryCSN,modifyTimestamp by * none\n";
+    let access = format!(
+        "{hidden}access to attrs=userPassword by anonymous auth by * none\naccess to * by dn.children=\"ou=people,{SUFFIX}\" write by * read"
+    );
+    for marker in [with_indicator(ROOM), String::new()] {
+        let slapd = server().replace_access(&access).start();
+        let house = house(&slapd.url(), &marker);
+        for times in 1..=2 {
+            set(&slapd, "ada", VALUE);
+            told(&house, "ada", times);
+            cleared(&house, &slapd, "ada");
+        }
+    }
+}
+
+#[test]
+fn a_replica_that_lags_behind_is_not_believed_and_the_master_is_changed() {
+    let master = server().start();
+    // Its content comes from the master, entries and marks alike; changes are referred there.
+    let replica = Slapd::builder()
+        .session_log(1000)
+        .empty()
+        .setting(&format!(
+            "syncrepl rid=001 provider={} bindmethod=simple binddn=\"{ADMIN}\" credentials={PASSWORD} searchbase=\"{SUFFIX}\" type=refreshOnly interval=00:00:00:02 retry=\"1 +\"",
+            master.url()
+        ))
+        .setting(&format!("updateref {}", master.url()))
+        .start();
+    let urls =
+        section("URL", &with_indicator(ROOM)).replace("url = \"URL\"", &format!("url = [\"{}\", \"{}\"]", replica.url(), master.url()));
+    wait::until("the replica to be filled", PATIENCE, || replica.search("(cn=tidings)").contains("cn=tidings").then_some(()));
+    let house = House::start(|config| config.more(&urls));
+    loaded(&house);
+    for times in 1..=3 {
+        set(&master, "ada", VALUE);
+        told(&house, "ada", times);
+        cleared(&house, &master, "ada");
+        // Here it is seen a moment later, and is nothing new.
+        house.until("the replica to follow", || values(&replica, "ada", "destinationIndicator").is_empty().then_some(()));
+        told(&house, "ada", times);
+    }
+    assert_eq!(house.outbox(&[]).len(), 3);
+    assert_eq!(master.changes_of(&ours()).len(), 6, "{:#?}", master.changes_of(&ours()));
 }
