@@ -144,7 +144,7 @@ fn check(name: &str, sample: Sample, verdict: &Verdict) {
     assert!(!html.contains("<script") && !html.contains("http-equiv"), "{name}: mail programs would refuse it");
     // What must be told is told in both forms.
     let must = match sample.kind {
-        "password.reset" => vec!["kiwi-Tango-58-lampe"],
+        "password.reset" if !sample.minimal => vec!["kiwi-Tango-58-lampe"],
         "password.reset_link" => vec!["https://portal.example.org/reset?token=3f8a1c5e9b7d4260"],
         _ => vec![],
     };

@@ -215,7 +215,7 @@ pub(crate) fn judge(marker: &Marker, seen: &Seen, with_indicator: bool) -> Verdi
         _ if bears => once_sent,
         MarkerState::Noted if with_indicator => Verdict::Claim,
         MarkerState::Claimed if with_indicator && letters.are_open() => Verdict::Claim,
-        MarkerState::Clearing if !with_indicator && seen.mark == marker.step.seen => Verdict::Clear,
+        MarkerState::Clearing if !with_indicator && seen.mark.is_some() && seen.mark == marker.step.seen => Verdict::Clear,
         // An indicator that was taken out of the configuration leaves rows behind that are claimed.
         MarkerState::Noted | MarkerState::Claimed if !with_indicator => once_sent,
         _ => Verdict::Over(End::SetAnew),

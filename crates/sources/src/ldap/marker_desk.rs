@@ -2,25 +2,27 @@
 //!
 //! One task does all of it, one marker after the other. Whatever it was doing when it ended is found again by reading rows and entries; see `marker`.
 
+mod step;
+
 use super::{
     connection::{Connection, Pages, Step},
     control,
-    error::{ASSERTION_FAILED, INAPPROPRIATE_MATCHING, LdapError, NO_SUCH_ATTRIBUTE, NO_SUCH_OBJECT, REFERRAL, UNWILLING},
+    error::LdapError,
     filter,
-    marker::{self, End, MarkerPlan, Seen, Verdict},
-    message::{Control, Modification, RawEntry},
+    marker::{self, End, MarkerPlan, Seen},
+    message::RawEntry,
     source::LdapSource,
 };
 use serde_json::Map;
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
     convert::Infallible,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::AtomicBool,
     time::Duration,
 };
-use tidings_core::{Timestamp, time::later};
+use tidings_core::Timestamp;
 use tidings_intake::{IntakeError, MarkerFound};
-use tidings_store::{Marker, MarkerState, MarkerStep, NewMarker, StoreError};
+use tidings_store::{Marker, MarkerState, MarkerStep, NewMarker};
 use tokio::time::{Instant, sleep, timeout};
 
 /// So often is looked whether letters of markers are sent, at most …
@@ -35,13 +37,8 @@ const MOST_OF_ONE: u32 = 100;
 const ROUNDS: usize = 8;
 /// If more markers are found at once, the flood guard sees all of them before the first letter leaves.
 const MANY: usize = 100;
-/// No server lags behind for longer: what it says is the truth then, as after a restored backup.
-const LAG: Duration = Duration::from_hours(1);
-/// So often an entry that is older than known is put off before it is believed.
-const LAG_TRIES: u32 = 8;
 /// What is said of a marker whose letters were not sent.
 const NOT_SENT: &str = "its letter was not sent; the marker stays until it is, or until somebody takes it away";
-const BEHIND: &str = "the server shows an older state of the entry than was seen before";
 const NO_LETTER: &str = "it made no letter, because nobody is to be told or can be reached; the marker stays";
 
 /// What is to be done with a server.
@@ -89,15 +86,6 @@ struct Line {
     last: bool,
     /// Entries whose changes are refused here, and may not be elsewhere.
     elsewhere: BTreeSet<(String, String)>,
-}
-
-/// What came of a change.
-enum Changed {
-    Made,
-    /// The entry is not as it was read.
-    Moved,
-    /// It was refused, and nothing was changed.
-    Refused(LdapError),
 }
 
 impl<'a> Desk<'a> {
@@ -410,156 +398,8 @@ impl<'a> Desk<'a> {
         Ok(has_noted)
     }
 
-    /// Takes the next step with a marker. Gives whether the entry has to be read again.
-    async fn drive(&mut self, line: &mut Line, marker: &Marker, others: &[Marker], seen: &Seen) -> Result<bool, LdapError> {
-        let indicator = self.plan.indicator.is_some();
-        let verdict = marker::judge(marker, seen, indicator);
-        let is_due = marker.step.due_at.is_none_or(|at| at <= self.source.feed().now());
-        let by_mark = line.asserts && seen.unchanged().is_some();
-        let is_behind = marker.step.tries < LAG_TRIES && marker::is_older(seen.mark.as_deref(), marker.step.seen.as_deref());
-        match verdict {
-            _ if is_behind && verdict != Verdict::Wait => {
-                if !line.last {
-                    line.elsewhere.insert((marker.key.clone(), marker.step.reference.clone()));
-                } else if is_due {
-                    self.postpone(marker, marker.step.state, BEHIND.to_owned()).await?;
-                }
-                Ok(false)
-            }
-            Verdict::Over(end) => {
-                self.end(marker, seen, end).await?;
-                Ok(true)
-            }
-            Verdict::Wait => {
-                let is_claimed = indicator && marker.step.state == MarkerState::Noted;
-                let is_news = marker.step.reference != seen.dn || marker::is_older(marker.step.seen.as_deref(), seen.mark.as_deref());
-                if is_claimed || is_news {
-                    let state = if is_claimed { MarkerState::Claimed } else { marker.step.state };
-                    self.moved(marker, Self::step_to(marker, state, seen)).await?;
-                }
-                Ok(false)
-            }
-            _ if !is_due => Ok(false),
-            Verdict::Claim => {
-                let changes = marker::claim(self.plan, marker, others, seen, by_mark);
-                match self.change(line, seen, &changes).await? {
-                    Changed::Made => {
-                        self.moved(marker, Self::step_to(marker, MarkerState::Claimed, seen)).await?;
-                        Ok(true)
-                    }
-                    Changed::Moved => Ok(true),
-                    Changed::Refused(error) => self.refused(line, marker, marker.step.state, error).await,
-                }
-            }
-            Verdict::Clear | Verdict::Release => self.clear(line, marker, seen, verdict).await,
-        }
-    }
-
-    /// Clears a marker. That it is tried is on disk before the server hears of it.
-    async fn clear(&mut self, line: &mut Line, marker: &Marker, seen: &Seen, verdict: Verdict) -> Result<bool, LdapError> {
-        let before = if self.plan.indicator.is_some() { MarkerState::Claimed } else { MarkerState::Noted };
-        let is_ours = verdict == Verdict::Clear;
-        if is_ours {
-            self.moved(marker, Self::step_to(marker, MarkerState::Clearing, seen)).await?;
-        }
-        let by_value = !self.no_matching.load(Ordering::Relaxed);
-        let changes = marker::clear(self.plan, marker, seen, by_value);
-        match self.change(line, seen, &changes).await? {
-            Changed::Made => {
-                self.end(marker, seen, if is_ours { End::Cleared } else { End::Withdrawn }).await?;
-                Ok(true)
-            }
-            Changed::Moved => {
-                self.moved(marker, Self::step_to(marker, before, seen)).await?;
-                Ok(true)
-            }
-            Changed::Refused(error) if by_value && error.code() == Some(INAPPROPRIATE_MATCHING) => {
-                self.no_matching.store(true, Ordering::Relaxed);
-                self.moved(marker, Self::step_to(marker, before, seen)).await?;
-                Ok(true)
-            }
-            Changed::Refused(error) => self.refused(line, marker, before, error).await,
-        }
-    }
-
-    /// Has the server change an entry, on the state that was read where it can.
-    async fn change(&self, line: &mut Line, seen: &Seen, changes: &[Modification]) -> Result<Changed, LdapError> {
-        let unchanged = if line.asserts { seen.unchanged() } else { None };
-        let controls: Vec<Control> = unchanged.map(control::assertion).into_iter().collect();
-        match line.connection.modify(&seen.dn, changes, &controls).await {
-            Ok(()) => Ok(Changed::Made),
-            Err(error @ LdapError::Refused { .. }) => Ok(match error.code() {
-                Some(ASSERTION_FAILED | NO_SUCH_ATTRIBUTE | NO_SUCH_OBJECT) => Changed::Moved,
-                _ => Changed::Refused(error),
-            }),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// A change was refused: elsewhere, if there is another server, or later.
-    async fn refused(&mut self, line: &mut Line, marker: &Marker, state: MarkerState, error: LdapError) -> Result<bool, LdapError> {
-        if matches!(error.code(), Some(REFERRAL | UNWILLING)) && !line.last {
-            line.elsewhere.insert((marker.key.clone(), marker.step.reference.clone()));
-            self.moved(marker, MarkerStep { state, ..marker.step.clone() }).await?;
-            return Ok(false);
-        }
-        self.postpone(marker, state, error.chain()).await?;
-        Ok(false)
-    }
-
-    /// Leaves a marker for later, and later still each time.
-    async fn postpone(&mut self, marker: &Marker, state: MarkerState, why: String) -> Result<(), LdapError> {
-        let (first, longest) = self.plan.pauses;
-        let pause = first.saturating_mul(1 << marker.step.tries.min(16)).min(longest);
-        let due_at = Some(later(self.source.feed().now(), pause));
-        // The same words of ten thousand markers are one line.
-        if self.said.len() < MOST_OF_ONE as usize && self.said.insert(why.clone()) {
-            let wait_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-            tracing::warn!(
-                directory.name = self.source.directory(),
-                object.key = marker.key,
-                event.id = %marker.event,
-                error = why,
-                wait_ms,
-                "a marker cannot be changed; its letter is not touched, and it will be tried again"
-            );
-        }
-        let step = MarkerStep { state, tries: marker.step.tries.saturating_add(1), due_at, failure: Some(why), ..marker.step.clone() };
-        self.moved(marker, step).await
-    }
-
-    fn step_to(marker: &Marker, state: MarkerState, seen: &Seen) -> MarkerStep {
-        let failure = marker.step.failure.clone().filter(|said| [NOT_SENT, NO_LETTER].contains(&said.as_str()));
-        MarkerStep { state, reference: seen.dn.clone(), seen: seen.mark.clone(), tries: 0, due_at: None, failure }
-    }
-
     async fn markers(&self, key: Option<&str>, after: Option<tidings_core::Id>) -> Result<Vec<Marker>, LdapError> {
         let limit = if key.is_some() { MOST_OF_ONE } else { PAGE };
         Ok(self.source.feed().mirror().markers(self.source.directory(), key, after, limit).await.map_err(IntakeError::from)?)
-    }
-
-    async fn moved(&self, marker: &Marker, step: MarkerStep) -> Result<(), LdapError> {
-        let moved: Result<bool, StoreError> = self.source.feed().mirror().move_marker(marker.event, step).await;
-        moved.map_err(IntakeError::from)?;
-        Ok(())
-    }
-
-    async fn end(&mut self, marker: &Marker, seen: &Seen, end: End) -> Result<(), LdapError> {
-        let ended: Result<bool, StoreError> = self.source.feed().mirror().end_marker(marker.event).await;
-        ended.map_err(IntakeError::from)?;
-        let how = match end {
-            End::Cleared => "it was cleared, because its letter is sent",
-            End::Withdrawn => "it is gone from the directory; its letter goes on",
-            End::SetAnew => "it was cleared and set anew, and is another request now",
-        };
-        tracing::info!(directory.name = self.source.directory(), object.key = marker.key, event.id = %marker.event, how, "a marker is over");
-        self.ended.retain(|_, (_, at)| at.elapsed() < LAG);
-        // What was set anew is there, and new.
-        if end != End::SetAnew {
-            self.ended.insert((marker.key.clone(), marker.value.clone()), (seen.mark.clone(), Instant::now()));
-        }
-        // What was refused for this one may be refused again, and is news then.
-        self.said.clear();
-        Ok(())
     }
 }
