@@ -434,3 +434,53 @@ fn a_replica_that_lags_behind_is_not_believed_and_the_master_is_changed() {
     assert_eq!(house.outbox(&[]).len(), 3);
     assert_eq!(master.changes_of(&ours()).len(), 6, "{:#?}", master.changes_of(&ours()));
 }
+
+#[test]
+fn a_marker_is_an_event_like_any_other_to_rules_and_letters() {
+    let managed = format!("{}manager: {}\n\n", person("kim").replace("\n\n", "\n"), dn("eve"));
+    let slapd = server().content(&managed).start();
+    let text = section(&slapd.url(), "")
+        .replace("kinds = {", "kinds = { SOON = \"password.expiring\",")
+        .replace("account = \"uid\"", "expires_at = \"roomNumber\"");
+    let rule = "[[rule]]\nname = \"managers hear of accounts\"\non = [\"account.created\"]\nto = [\"manager\"]\ndirectory = \"corp\"\n";
+    let house = House::start(|config| {
+        config.more(&text);
+        config.more(rule);
+    });
+    loaded(&house);
+    set(&slapd, "kim", "NEW");
+    told(&house, "eve", 1);
+    told(&house, "kim", 1);
+    cleared(&house, &slapd, "kim");
+
+    // What its letter needs is not there yet.
+    set(&slapd, "ada", "SOON");
+    house.until("the complaint", || house.log_has("no event can be made of a marker").then_some(()));
+    assert_eq!((letters(&house, "ada"), values(&slapd, "ada", "destinationIndicator").len()), (0, 1));
+    slapd.modify(&format!("dn: {}\nchangetype: modify\nadd: roomNumber\nroomNumber: 20301224090000Z", dn("ada")));
+    told(&house, "ada", 1);
+    house.until("the marker to be cleared", || values(&slapd, "ada", "destinationIndicator").is_empty().then_some(()));
+    let letter = &house.sink.letters_to("ada@example.org")[0];
+    assert!(String::from_utf8_lossy(&letter.bytes).contains("24 December 2030"), "{}", String::from_utf8_lossy(&letter.bytes));
+    assert_eq!(values(&slapd, "ada", ROOM), ["20301224090000Z"]);
+}
+
+#[test]
+fn killed_between_the_relays_answer_and_its_note_the_marker_is_cleared_once() {
+    let slapd = server().start();
+    let mut house = house(&slapd.url(), &with_indicator(ROOM));
+    // It has the letter, and its answer does not come: that is the moment, as long as it is held.
+    house.sink.add_fault(Fault::new(Stage::Content, When::First(1), What::Stall(PATIENCE * 3)));
+    set(&slapd, "ada", VALUE);
+    house.until("the letter to be on the wire", || (!house.outbox(&["--state", "claimed"]).is_empty()).then_some(()));
+    house.until("the token beside the marker", || (!values(&slapd, "ada", ROOM).is_empty()).then_some(()));
+    house.kill9();
+    house.serve();
+    cleared(&house, &slapd, "ada");
+    house.until("the letter", || (letters(&house, "ada") >= 1).then_some(()));
+    // Whether it came once or twice, it is one letter: one event, one item, one name.
+    let mut names: Vec<_> = house.sink.letters_to("ada@example.org").iter().map(|letter| letter.header("Message-ID")).collect();
+    names.dedup();
+    assert_eq!((names.len(), house.outbox(&[]).len()), (1, 1));
+    assert_eq!(slapd.changes_of(&ours()).len(), 2, "{:#?}", slapd.changes_of(&ours()));
+}

@@ -115,12 +115,11 @@ fn kinds(loading: &Loading<'_>, table: &Table<'_>) -> Vec<(usize, String, &'stat
             let line = loading.place(*earlier).0;
             loading.problem(at, key.clone(), format!("is to LDAP the same value as the one on line {line}"));
         }
-        match Kind::find(name.strip_prefix(TYPE_PREFIX).unwrap_or(name)) {
-            Some(kind) => kinds.push((at, value.to_owned(), kind)),
-            None => {
-                let hint = Kind::nearest(name).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
-                loading.problem(at, key, format!("there is no kind `{}`{hint}", shown(name)));
-            }
+        if let Some(kind) = Kind::find(name.strip_prefix(TYPE_PREFIX).unwrap_or(name)) {
+            kinds.push((at, value.to_owned(), kind));
+        } else {
+            let hint = Kind::nearest(name).map_or_else(String::new, |near| format!("; did you mean `{near}`?"));
+            loading.problem(at, key, format!("there is no kind `{}`{hint}", shown(name)));
         }
     }
     kinds
