@@ -252,7 +252,7 @@ impl<'a> Desk<'a> {
             }
         }
         for dn in &work.heard {
-            if let Some(raw) = line.connection.base_entry(dn, self.source.marker_attributes()).await? {
+            if let Some(raw) = self.entry(&mut line, dn).await? {
                 self.attend(&mut line, raw, may_note, work.heard.len() > MANY).await?;
             }
         }
@@ -288,12 +288,23 @@ impl<'a> Desk<'a> {
     /// The entry of an open marker: by the name that it had, or else by the one that the mirror knows.
     async fn read_open(&self, line: &mut Line, key: &str, dn: &str) -> Result<Option<RawEntry>, LdapError> {
         let is_it = |raw: &RawEntry| self.source.key(raw).as_deref() == Some(key);
-        if let Some(raw) = line.connection.base_entry(dn, self.source.marker_attributes()).await?.filter(is_it) {
+        if let Some(raw) = self.entry(line, dn).await?.filter(is_it) {
             return Ok(Some(raw));
         }
         let known = self.source.feed().mirror().object(self.source.directory(), key).await.map_err(IntakeError::from)?;
         let Some(name) = known.and_then(|object| object.head.reference) else { return Ok(None) };
-        Ok(line.connection.base_entry(&name, self.source.marker_attributes()).await?.filter(is_it))
+        Ok(self.entry(line, &name).await?.filter(is_it))
+    }
+
+    /// An entry with what its markers are judged by. One that the server does not give is as good as none: it must not keep others from being answered.
+    async fn entry(&self, line: &mut Line, dn: &str) -> Result<Option<RawEntry>, LdapError> {
+        match line.connection.base_entry(dn, self.source.marker_attributes()).await {
+            Err(error @ LdapError::Refused { .. }) => {
+                tracing::debug!(directory.name = self.source.directory(), error = error.chain(), "an entry is not given");
+                Ok(None)
+            }
+            read => read,
+        }
     }
 
     /// An entry cannot be read. It is gone only if the mirror has heard so.
@@ -330,7 +341,7 @@ impl<'a> Desk<'a> {
                 return Ok(());
             }
             // Its name names it: our changes leave that as it is.
-            match line.connection.base_entry(&seen.dn, self.source.marker_attributes()).await? {
+            match self.entry(line, &seen.dn).await? {
                 Some(again) if self.source.key(&again).as_deref() == Some(&key) => raw = again,
                 _ => return Ok(()),
             }
