@@ -303,12 +303,15 @@ details = { expires_at = "pwdEndTime", account = "uid" }
 fn a_marker_that_would_stay_for_ever_is_warned_of() {
     let found = warnings(&loaded(
         r#"
+[letters]
+off = ["password.expiring"]
+
 [[directory]]
 name = "corp"
 source = "ldap"
 url = "ldaps://dc1.example.org"
 base = "dc=example"
-marker = { attribute = "title", kinds = { NEW = "account.created", CHANGED = "object.changed", ID = "password.reset" } }
+marker = { attribute = "title", kinds = { NEW = "account.created", CHANGED = "object.changed", ID = "password.reset", SOON = "password.expiring" }, details = { expires_at = "st" } }
 
 [[directory]]
 name = "lab"
@@ -342,6 +345,7 @@ enabled = false
                 .to_owned(),
             silent("object.changed", "CHANGED"),
             silent("password.reset", "ID"),
+            silent("password.expiring", "SOON"),
         ]
     );
 }

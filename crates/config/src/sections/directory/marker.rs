@@ -8,7 +8,12 @@ use crate::{
     read::Table,
     sections::DirectorySource,
 };
-use tidings_core::{Kind, kind::TYPE_PREFIX, policy::RuleSet, schedule::Cron};
+use tidings_core::{
+    Kind,
+    kind::TYPE_PREFIX,
+    policy::{Rule, RuleSet},
+    schedule::Cron,
+};
 
 pub(crate) static MARKER: Section = Section {
     meaning: "An attribute whose value asks for a letter, and is cleared once that is sent. The account of `bind_dn` must be able to change it.",
@@ -151,7 +156,8 @@ pub(crate) fn warn_of_silence(loading: &Loading<'_>, tables: &[Table<'_>], direc
         let DirectorySource::Ldap(source) = &directory.source else { continue };
         let marker = table.table("marker");
         for (value, kind) in source.marker.iter().flat_map(|marker| &marker.kinds) {
-            let told = rules.for_kind(kind).any(|rule| rule.enabled && rule.directories.cover(Some(&directory.name)));
+            let tells = |rule: &Rule| rule.enabled && rule.directories.cover(Some(&directory.name)) && !rules.is_off(rule.kind_for(kind));
+            let told = rules.for_kind(kind).any(tells);
             if told {
                 continue;
             }
