@@ -304,18 +304,19 @@ async fn what_joins_a_batch_while_it_is_digested_is_in_a_digest_or_stays() {
 #[tokio::test]
 async fn a_release_that_was_broken_off_is_finished_by_whoever_comes_next() {
     let house = House::with(crowd(3), &["object"], FloodLimits { per_event: 0, per_rule_hour: 10 }).await;
-    for number in 0..2000 {
+    for number in 0..400 {
         house.post(&change(&number.to_string())).await;
     }
     let [batch] = house.store.batches(None, false, 10).await.unwrap().try_into().unwrap();
-    assert_eq!(batch.people, 6000);
+    assert_eq!(batch.people, 1200);
     tokio::select! {
         biased;
         _ = house.store.end_batch(batch.id, BatchState::Released, "admin") => panic!("it takes several transactions"),
         () = tokio::task::yield_now() => {}
     }
     house.store.ready().await.unwrap();
-    assert_eq!(house.in_state(State::Held).await, 4000);
+    let held = house.in_state(State::Held).await;
+    assert!((1..1200).contains(&held), "{held}");
     let task = tokio::spawn(crate::fan_out(house.intake.clone()));
     let deadline = Instant::now() + std::time::Duration::from_secs(30);
     while house.in_state(State::Held).await > 0 {

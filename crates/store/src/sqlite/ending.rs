@@ -14,8 +14,8 @@ use crate::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tidings_core::{Id, lane::LaneSet, outbox::State};
 
-/// Items that are let go or cancelled in one transaction.
-const STEP: u32 = 2000;
+/// Items that are let go or cancelled in one transaction: few enough that letters on the wire are settled in between.
+const STEP: u32 = 500;
 
 /// An item of a batch, as far as its end needs it.
 struct Member {

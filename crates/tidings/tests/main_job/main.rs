@@ -5,6 +5,7 @@ mod house;
 
 mod accepting;
 mod commands;
+mod crashing;
 mod deciding;
 mod explaining;
 mod flooding;
