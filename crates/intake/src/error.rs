@@ -17,6 +17,9 @@ pub enum IntakeError {
         /// The relay it names.
         relay: String,
     },
+    /// The source could not be asked whose a name is.
+    #[error("the directory cannot be asked whose a name is")]
+    Registry(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The record could not be written.
     #[error("the events could not be recorded")]
     Store(#[from] StoreError),

@@ -6,9 +6,10 @@ use crate::{
     flow::{Flow, MANY, MOMENT},
     news::{self, Scene},
 };
+use async_trait::async_trait;
 use serde_json::{Value, json};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -53,6 +54,16 @@ pub struct Batch {
     pub bookmark: Option<Vec<u8>>,
     /// Whether the changes become events.
     pub telling: Telling,
+}
+
+/// A source that can be asked about entries by their names.
+#[async_trait]
+pub trait Registry: Send + Sync {
+    /// What the mirror should know of those who bear these names: somebody who bore another one, or is new. Names that nobody bears are left out.
+    ///
+    /// # Errors
+    /// [`IntakeError::Registry`] if the source cannot be asked now.
+    async fn bearers(&self, names: Vec<String>) -> Result<Vec<Change>, IntakeError>;
 }
 
 /// What a batch came to.
@@ -108,7 +119,16 @@ impl Feed {
     /// # Errors
     /// [`IntakeError::Store`] if it cannot be recorded now: what was recorded before stays, and the batch can be taken again without telling anything twice.
     pub async fn take(&self, batch: Batch) -> Result<Taken, IntakeError> {
-        self.take_by(batch, None).await
+        self.take_with(batch, None, None).await
+    }
+
+    /// As [`Feed::take`], from a source that is asked whose a name is before a link to it is told: a group that names somebody by a new name is no news, although the change of the name
+    /// may come later, or (where it is the name of the branch above that changes) never.
+    ///
+    /// # Errors
+    /// As [`Feed::take`]; [`IntakeError::Registry`].
+    pub async fn take_asking(&self, batch: Batch, registry: &dyn Registry) -> Result<Taken, IntakeError> {
+        self.take_with(batch, None, Some(registry)).await
     }
 
     /// As [`Feed::take`], done by somebody who need not be of the directory, as an event shows a party: the holder of a token, for one. A change that names its own actor keeps it.
@@ -116,12 +136,16 @@ impl Feed {
     /// # Errors
     /// As [`Feed::take`].
     pub async fn take_by(&self, batch: Batch, actor: Option<&Value>) -> Result<Taken, IntakeError> {
+        self.take_with(batch, actor, None).await
+    }
+
+    async fn take_with(&self, batch: Batch, actor: Option<&Value>, registry: Option<&dyn Registry>) -> Result<Taken, IntakeError> {
         let Batch { directory, changes, mut seen, generation, mut bookmark, telling } = batch;
         let many = changes.len() as u64 > MANY;
         let mut taken = Taken::default();
         let mut runs = runs(changes).into_iter().peekable();
         if runs.peek().is_none() {
-            self.write(&directory, &[], telling, actor, Closing { seen, generation, bookmark, many }).await?;
+            self.write(&directory, &[], (telling, actor), None, Closing { seen, generation, bookmark, many }).await?;
             return Ok(taken);
         }
         while let Some(run) = runs.next() {
@@ -130,7 +154,7 @@ impl Feed {
             } else {
                 Closing { seen: Vec::new(), generation, bookmark: None, many }
             };
-            let one = self.write(&directory, &run, telling, actor, closing).await?;
+            let one = self.write(&directory, &run, (telling, actor), registry, closing).await?;
             taken.changed += one.changed;
             taken.events += one.events;
             taken.letters += one.letters;
@@ -173,7 +197,7 @@ impl Feed {
                 .write(
                     directory,
                     &changes,
-                    telling,
+                    (telling, None),
                     None,
                     Closing { seen: Vec::new(), generation: Some(generation), bookmark: None, many: unseen > MANY },
                 )
@@ -219,6 +243,28 @@ impl Feed {
         Ok(())
     }
 
+    /// Asks the source whose those names are to which differences link anew and that nobody is known to bear, and records what it says. Gives whether there was anything.
+    async fn settle_names(
+        &self,
+        directory: &str,
+        differences: &[Difference],
+        (telling, generation): (Telling, Option<i64>),
+        registry: &dyn Registry,
+    ) -> Result<bool, IntakeError> {
+        let unknown = |link: &MirrorLink| if let Target::Unknown(name) = &link.other { Some(name.clone()) } else { None };
+        let names: BTreeSet<String> = differences.iter().flat_map(|one| &one.added).filter_map(unknown).collect();
+        if names.is_empty() {
+            return Ok(false);
+        }
+        let bearers = registry.bearers(names.into_iter().collect()).await?;
+        let any = !bearers.is_empty();
+        for run in runs(bearers) {
+            let closing = Closing { seen: Vec::new(), generation, bookmark: None, many: false };
+            Box::pin(self.write(directory, &run, (telling, None), None, closing)).await?;
+        }
+        Ok(any)
+    }
+
     async fn connector_news(&self, standing: &DirectoryStanding, kind: &str, details: &Value) -> Result<Acceptance, IntakeError> {
         let now = self.intake.now();
         let event = json!({
@@ -236,15 +282,20 @@ impl Feed {
         &self,
         directory: &str,
         changes: &[Change],
-        telling: Telling,
-        by: Option<&Value>,
+        (telling, by): (Telling, Option<&Value>),
+        registry: Option<&dyn Registry>,
         closing: Closing,
     ) -> Result<Taken, IntakeError> {
         let wait = if telling == Telling::Silent { Duration::ZERO } else { self.wait(directory, changes.len() as u64, closing.many) };
         let mut tries = 0;
         loop {
             tries += 1;
-            let differences = self.mirror.compare(directory, changes.to_vec()).await?;
+            let mut differences = self.mirror.compare(directory, changes.to_vec()).await?;
+            if let Some(registry) = registry.filter(|_| telling != Telling::Silent)
+                && self.settle_names(directory, &differences, (telling, closing.generation), registry).await?
+            {
+                differences = self.mirror.compare(directory, changes.to_vec()).await?;
+            }
             let mut taken = Taken { changed: differences.iter().filter(|one| !one.is_empty()).count() as u64, ..Taken::default() };
             let mut acceptances = Vec::new();
             if telling != Telling::Silent {

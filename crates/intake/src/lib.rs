@@ -32,7 +32,7 @@ pub use error::IntakeError;
 pub use explain::{CrowdTold, Explainer, Explanation};
 pub use facts::Policy;
 pub use fanout::fan_out;
-pub use feed::{Batch, Feed, Swept, Taken, Telling};
+pub use feed::{Batch, Feed, Registry, Swept, Taken, Telling};
 pub use guard::{Ended, GuardError};
 pub use imprint::RelayImprint;
 pub use marker::{MarkerFound, MarkerNoted};

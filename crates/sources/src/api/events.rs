@@ -43,7 +43,8 @@ pub(super) fn problem(error: IntakeError) -> Problem {
             tracing::error!(error = %error, "events could not be recorded");
             Problem::unavailable("the database cannot be written now; nothing was accepted", RETRY_SOON)
         }
-        IntakeError::NoRelay { .. } => {
+        // Nobody but a directory's source asks a registry.
+        IntakeError::NoRelay { .. } | IntakeError::Registry(_) => {
             tracing::error!(error = %error, "a rule cannot be followed");
             Problem::unavailable("the rules cannot be followed; see the log", RETRY_LATER)
         }

@@ -5,7 +5,7 @@
 use super::{
     ber::{self, Malformed},
     control,
-    error::{LdapError, SUCCESS},
+    error::{INVALID_NAME, LdapError, NO_SUCH_OBJECT, SUCCESS},
     filter,
     message::{
         self, Answer, Control, Credentials, Ending, Message, Modification, NOTICE_OF_DISCONNECTION, RawEntry, START_TLS, Scope, Search,
@@ -131,12 +131,17 @@ impl Connection {
     /// One entry by its name; `None` if there is none.
     pub(crate) async fn base_entry(&mut self, dn: &str, attributes: &[String]) -> Result<Option<RawEntry>, LdapError> {
         let any = filter::compile("(objectClass=*)").expect("this is a filter");
-        let id = self.search(&Search { base: dn, scope: Scope::Base, filter: &any, attributes }, &[]).await?;
+        self.entry(&Search { base: dn, scope: Scope::Base, filter: &any, attributes }).await
+    }
+
+    /// The one entry that a search of the scope `Base` finds; `None` if there is none, or the name is none that an entry can have.
+    pub(crate) async fn entry(&mut self, search: &Search<'_>) -> Result<Option<RawEntry>, LdapError> {
+        let id = self.search(search, &[]).await?;
         let mut found = None;
         loop {
             match self.found(id).await? {
                 Found::Entry(entry, _) => found = Some(entry),
-                Found::Finished(end) if end.ending.code == super::error::NO_SUCH_OBJECT => return Ok(None),
+                Found::Finished(end) if matches!(end.ending.code, NO_SUCH_OBJECT | INVALID_NAME) => return Ok(None),
                 Found::Finished(end) => {
                     self.demand(end.ending, "reading an entry")?;
                     return Ok(found);

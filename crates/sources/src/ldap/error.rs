@@ -87,6 +87,8 @@ pub(crate) const NO_SUCH_ATTRIBUTE: i64 = 16;
 /// The attribute has no rule by which values are compared: one of them cannot be named.
 pub(crate) const INAPPROPRIATE_MATCHING: i64 = 18;
 pub(crate) const NO_SUCH_OBJECT: i64 = 32;
+/// invalidDNSyntax.
+pub(crate) const INVALID_NAME: i64 = 34;
 /// The condition of a change does not hold (RFC 4528 §3).
 pub(crate) const ASSERTION_FAILED: i64 = 122;
 pub(crate) const INSUFFICIENT_ACCESS: i64 = 50;

@@ -1,9 +1,10 @@
 //! Changes on their way from a server to the feed: gathered into batches of bounded size, and recorded.
 
 use super::{error::LdapError, source::LdapSource};
-use tidings_core::directory::{Became, Change};
+use async_trait::async_trait;
+use tidings_core::directory::{Became, Change, Entry, Head};
 use tidings_core::subject::ObjectType;
-use tidings_intake::{Batch, IntakeError, Taken, Telling};
+use tidings_intake::{Batch, IntakeError, Registry, Taken, Telling};
 
 /// Changes that are recorded together at most.
 const MOST: usize = 500;
@@ -126,7 +127,7 @@ impl<'a> Gather<'a> {
             let generation = if let Kind::Refresh(generation) = self.kind { Some(generation) } else { None };
             let directory = self.source.directory().to_owned();
             let batch = Batch { directory, changes, seen: std::mem::take(&mut self.seen), generation, bookmark, telling: self.telling };
-            let taken = take(self.source, batch).await?;
+            let taken = take(self.source, batch, &Asking { source: self.source, is_news: self.kind == Kind::News }).await?;
             self.report.taken.changed += taken.changed;
             self.report.taken.events += taken.events;
             self.report.taken.letters += taken.letters;
@@ -145,8 +146,8 @@ impl Heap {
 
 /// Hands a batch to the feed. If an event of it cannot be read, the changes are taken one by one, and the one at fault without an event: a directory must not stand still
 /// for one entry.
-async fn take(source: &LdapSource, batch: Batch) -> Result<Taken, LdapError> {
-    match source.feed().take(batch.clone()).await {
+async fn take(source: &LdapSource, batch: Batch, asking: &Asking<'_>) -> Result<Taken, LdapError> {
+    match source.feed().take_asking(batch.clone(), asking).await {
         Err(IntakeError::Faulty(_)) => {}
         taken => return Ok(taken?),
     }
@@ -154,7 +155,7 @@ async fn take(source: &LdapSource, batch: Batch) -> Result<Taken, LdapError> {
     let last = Batch { changes: Vec::new(), ..batch.clone() };
     for change in &batch.changes {
         let one = Batch { changes: vec![change.clone()], seen: Vec::new(), bookmark: None, ..batch.clone() };
-        let taken = match source.feed().take(one.clone()).await {
+        let taken = match source.feed().take_asking(one.clone(), asking).await {
             Err(IntakeError::Faulty(faults)) => {
                 let fault = faults.first().map(|fault| format!("{}: {}", fault.pointer, fault.detail)).unwrap_or_default();
                 tracing::error!(
@@ -173,4 +174,36 @@ async fn take(source: &LdapSource, batch: Batch) -> Result<Taken, LdapError> {
     }
     source.feed().take(last).await?;
     Ok(all)
+}
+
+/// Asks the server whose a name is.
+struct Asking<'a> {
+    source: &'a LdapSource,
+    /// Changes come in the order in which they happened.
+    is_news: bool,
+}
+
+#[async_trait]
+impl Registry for Asking<'_> {
+    /// Of somebody who is mirrored only the name is taken: the rest of the entry is told in its own time. Somebody who is not is taken whole, unless the news of it is still to come.
+    async fn bearers(&self, names: Vec<String>) -> Result<Vec<Change>, IntakeError> {
+        let source = self.source;
+        let entries = source.named(&names).await.map_err(|error| IntakeError::Registry(Box::new(error)))?;
+        let mut changes = Vec::new();
+        for raw in entries {
+            let Some(key) = source.key(&raw) else { continue };
+            let change = source.change(&raw, key);
+            let Became::Is(Entry { head, .. }) = &change.what else { continue };
+            match source.feed().mirror().object(source.directory(), &head.key).await? {
+                Some(known) => {
+                    let renamed = Head { reference: head.reference.clone(), ..known.head };
+                    let (added, removed, document) = (Vec::new(), Vec::new(), None);
+                    changes.push(Change::of(Became::Adjusted { key: head.key.clone(), head: Some(renamed), added, removed, document }));
+                }
+                None if self.is_news => {}
+                None => changes.push(change),
+            }
+        }
+        Ok(changes)
+    }
 }

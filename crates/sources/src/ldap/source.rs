@@ -21,7 +21,7 @@ use std::{
     fmt::Write as _,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -45,6 +45,8 @@ pub struct LdapSource {
     encryption: Encryption,
     feed: Arc<Feed>,
     progress: Option<Progress>,
+    /// Which server is attended now.
+    attended: AtomicUsize,
     said_references: AtomicBool,
     said_no_key: AtomicBool,
 }
@@ -122,6 +124,7 @@ impl LdapSource {
             plan,
             feed,
             progress: None,
+            attended: AtomicUsize::new(0),
             said_references: AtomicBool::new(false),
             said_no_key: AtomicBool::new(false),
         })
@@ -200,6 +203,27 @@ impl LdapSource {
         Err(failed.expect("a checked plan names a server"))
     }
 
+    /// The entries of these names at the server that is attended, as far as they are of this directory. By a connection of its own: the other one is in the middle of something.
+    pub(crate) async fn named(&self, names: &[String]) -> Result<Vec<RawEntry>, LdapError> {
+        let base = super::dn::normalise(&self.plan.base);
+        let below = |name: &&String| name.strip_suffix(&base).is_some_and(|front| front.is_empty() || front.ends_with(','));
+        let mut names = names.iter().filter(below).peekable();
+        if names.peek().is_none() {
+            return Ok(Vec::new());
+        }
+        let mut connection =
+            Connection::open(&self.plan.servers[self.attended.load(Ordering::Relaxed)], &self.plan, &self.encryption).await?;
+        let mut entries = Vec::new();
+        for name in names {
+            let search = Search { base: name, scope: Scope::Base, filter: &self.filter, attributes: &self.attributes };
+            if let Some(raw) = connection.entry(&search).await? {
+                entries.extend(super::whole::complete(&mut connection, raw).await?);
+            }
+        }
+        connection.close().await;
+        Ok(entries)
+    }
+
     async fn visit_one(&self, server: &Server, most: usize) -> Result<Visit, LdapError> {
         let mut connection = Connection::open(server, &self.plan, &self.encryption).await?;
         let root = connection.root().await?;
@@ -222,7 +246,8 @@ impl LdapSource {
     /// Attends the first server that is there.
     async fn round(&self, purpose: Purpose, health: &mut Health) -> Result<Next, LdapError> {
         let mut failed = None;
-        for server in &self.plan.servers {
+        for (position, server) in self.plan.servers.iter().enumerate() {
+            self.attended.store(position, Ordering::Relaxed);
             match self.attend(server, purpose, health).await {
                 Ok(next) => return Ok(next),
                 Err(error) => {

@@ -163,7 +163,8 @@ impl From<IntakeError> for ScimError {
             IntakeError::Faulty(faults) => {
                 Self::value(faults.first().map_or_else(|| "a value cannot be accepted".to_owned(), ToString::to_string))
             }
-            IntakeError::NoRelay { .. } => {
+            // Nobody but a directory's source asks a registry.
+            IntakeError::NoRelay { .. } | IntakeError::Registry(_) => {
                 tracing::error!(error = %error, "a rule cannot be followed");
                 Self::plain(StatusCode::SERVICE_UNAVAILABLE, "the rules cannot be followed; see the log")
                     .header(RETRY_AFTER, HeaderValue::from_static(LATER))

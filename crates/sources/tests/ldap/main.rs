@@ -13,4 +13,5 @@ mod domain_controller;
 mod following;
 mod house;
 mod outages;
+mod renaming;
 mod secure;
