@@ -38,7 +38,9 @@ async fn stage(folder: &Path, args: &DemoArgs) -> Result<ExitCode> {
     for relay in &mut house.relays {
         relay.breaker.delays = [100, 200, 300].map(Duration::from_millis).to_vec();
     }
+    let herald = house.herald()?;
     let postman = house.postman()?;
+    let crowds = house.crowds();
 
     let (token, digest) = tidings_web::mint(clock::random()?);
     let scopes = vec![Scope::EventsWrite.as_str().to_owned()];
@@ -49,6 +51,7 @@ async fn stage(folder: &Path, args: &DemoArgs) -> Result<ExitCode> {
     let server = format!("http://{}", api.bound_addr());
     let readiness = Arc::new(http::readiness::HouseReadiness::new(house.store.clone()));
     let exposition = http::metrics::Exposition::install(house.store.clone(), Arc::new(clock::SystemClock))?;
+    let upkeep = tokio::spawn(exposition.clone().upkeep());
     let relays = tokio::sync::watch::Sender::new(house.relays.iter().map(|relay| relay.name.clone()).collect());
     let router = http::router(&house, &http::scim(&house), relays.subscribe(), readiness, exposition)?;
     let (leave, left) = tokio::sync::watch::channel(false);
@@ -59,7 +62,10 @@ async fn stage(folder: &Path, args: &DemoArgs) -> Result<ExitCode> {
 
     let _ = leave.send(true);
     let _ = serving.await;
+    crowds.abort();
     postman.stop(Duration::from_secs(5)).await;
+    drop(herald);
+    upkeep.abort();
     drop(lock);
     outcome
 }

@@ -6,8 +6,9 @@ use serde_json::Value;
 use tidings_sink::{Mechanism, SinkOptions};
 use tidings_testkit::folder::Folder;
 use tidings_testkit::judge::judge;
+use tidings_testkit::wait;
 
-use crate::house::{House, Mail, events, run};
+use crate::house::{House, Mail, PATIENCE, events, python, run, sql, tidings};
 
 /// The kinds of this version; `tidings preview` names them when it is given another word.
 const KINDS: [&str; 18] = [
@@ -45,6 +46,18 @@ fn the_demo_does_the_whole_job_and_counts_it() {
     assert_eq!((arrived, value("letters waiting"), value("duplicates"), value("lost")), (letters, 0, 0, 0));
     assert!(value("events known already") > 0 && value("attempts repeated") > 0, "{}", demo.stdout);
     assert!(folder.join("tidings.toml").is_file(), "--dir keeps the configuration");
+
+    // It is the whole house: a crowd that is still to be told is told, in the next demo in this folder.
+    let database = folder.join("tidings-data").join("tidings.db");
+    let plan = r#"{"kind":"object.changed","audience":"object","role":"to","crowd":{"members":{"directory":"corp","key":"nobody"}},"code":"object","lane":"notices","disabled_too":false}"#;
+    let open = "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1])\n\
+        db.execute('INSERT INTO fan_out (id, event, rule, plan, steps, told, passed, begun_at) SELECT 1, e.id, w.number, ?, 0, 0, 0, 0 FROM event e, word w LIMIT 1', (sys.argv[2].encode(),))\n\
+        db.commit()";
+    python(open, &[database.to_str().expect("a readable path"), plan]);
+    let again = Folder::new("again");
+    let _demo = tidings().args(["demo", "--once", "--dir", folder.path().to_str().expect("a readable path")]).start(again.path());
+    let told = || (sql(&database, "SELECT ended_at IS NOT NULL FROM fan_out").trim() == "1").then_some(());
+    wait::until("the crowd to be told", PATIENCE, told);
 }
 
 #[test]
