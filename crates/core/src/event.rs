@@ -327,7 +327,7 @@ mod tests {
     fn a_whole_event_is_read_and_the_primary_owner_stands_first() {
         let event = Event::read(joined(), "", Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(event.kind.name, "membership.joined");
-        assert_eq!(event.object.unwrap().primary_owner().unwrap().name.as_deref(), Some("Ada"));
+        assert_eq!(event.object.unwrap().primary_owners()[0].name.as_deref(), Some("Ada"));
         assert_eq!(event.member.unwrap().locale.unwrap().as_str(), "fr");
     }
 

@@ -74,8 +74,10 @@ pub struct Party {
     pub muted: bool,
     /// The person's manager, who may have one in turn.
     pub manager: Option<Box<Party>>,
-    /// Owners; the first is the primary owner unless one says `"primary": true`.
+    /// Owners, the primary ones first.
     pub owners: Vec<Party>,
+    /// How many of the owners say `"primary": true`; if none does, the first is the primary owner.
+    pub marked_owners: usize,
     /// Members of a group.
     pub members: Vec<Party>,
 }
@@ -111,9 +113,14 @@ impl Party {
         self.name.as_deref().or(self.mail.as_ref().map(Address::as_str)).or(self.id.as_deref()).or(self.reference.as_deref()).unwrap_or("?")
     }
 
-    /// The primary owner: the one marked, else the first.
-    pub fn primary_owner(&self) -> Option<&Self> {
-        self.owners.first()
+    /// The primary owners: those marked, else the first. Several are alike: a directory whose attribute for owners takes several values gives none of them precedence.
+    pub fn primary_owners(&self) -> &[Self] {
+        &self.owners[..self.marked_owners.max(1).min(self.owners.len())]
+    }
+
+    /// The owners who are not primary ones.
+    pub fn additional_owners(&self) -> &[Self] {
+        &self.owners[self.primary_owners().len()..]
     }
 
     /// Reads a party from an event's data.
@@ -170,7 +177,7 @@ impl Party {
                 "public" => party.public = flag(value, &here, faults).unwrap_or(false),
                 "notify" => party.muted = !flag(value, &here, faults).unwrap_or(true),
                 "manager" if !value.is_null() => party.manager = Self::read_at(value, &here, faults, depth + 1).map(Box::new),
-                "owners" => party.owners = Self::owners_first_primary(value, &here, faults, depth),
+                "owners" => (party.owners, party.marked_owners) = Self::owners_first_primary(value, &here, faults, depth),
                 "members" => party.members = Self::read_list(value, &here, faults, depth),
                 _ => {}
             }
@@ -178,15 +185,14 @@ impl Party {
         party
     }
 
-    fn owners_first_primary(value: &Value, at: &Place<'_>, faults: &mut Vec<Fault>, depth: usize) -> Vec<Self> {
-        let mut owners = Self::read_list(value, at, faults, depth);
-        let primary =
-            value.as_array().and_then(|list| list.iter().position(|owner| owner.get("primary").and_then(Value::as_bool) == Some(true)));
-        if let Some(primary) = primary.filter(|&index| index < owners.len()) {
-            let owner = owners.remove(primary);
-            owners.insert(0, owner);
-        }
-        owners
+    /// The owners, those marked as primary first, and how many are.
+    fn owners_first_primary(value: &Value, at: &Place<'_>, faults: &mut Vec<Fault>, depth: usize) -> (Vec<Self>, usize) {
+        let owners = Self::read_list(value, at, faults, depth);
+        let marked = |index: usize| value.get(index).and_then(|owner| owner.get("primary")).and_then(Value::as_bool) == Some(true);
+        let (mut first, others): (Vec<_>, Vec<_>) = owners.into_iter().enumerate().partition(|(index, _)| marked(*index));
+        let primary = first.len();
+        first.extend(others);
+        (first.into_iter().map(|(_, owner)| owner).collect(), primary)
     }
 
     /// Reads a list of parties, or one alone.

@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(events.iter().map(|event| event.id.as_str()).collect::<Vec<_>>(), ["g/5/0", "g/5/1", "g/5/2", "g/5/3"]);
         assert_eq!(events[0].value("/after/public"), Some(&json!(true)));
         assert_eq!(events[1].member.as_ref().unwrap().name.as_deref(), Some("LINUS"));
-        assert_eq!(events[1].object.as_ref().unwrap().primary_owner().unwrap().name.as_deref(), Some("ADA"));
+        assert_eq!(events[1].object.as_ref().unwrap().primary_owners()[0].name.as_deref(), Some("ADA"));
         assert_eq!(events[2].value("/details/role"), Some(&json!("additional_owner")));
     }
 

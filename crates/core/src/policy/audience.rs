@@ -198,9 +198,8 @@ impl Audience {
         let object = event.object.as_ref();
         let object_name = || object.map(|o| o.display_name().to_owned()).unwrap_or_default();
         let mut reached = Reached { people: Vec::new(), crowds: Vec::new(), wants: Vec::new(), facts };
-        let owners = |skip: usize, take: usize| -> Vec<(Party, Reason)> {
-            let owners = object.map(|o| o.owners.as_slice()).unwrap_or_default();
-            owners.iter().skip(skip).take(take).map(|owner| (owner.clone(), Reason::of("owner", object_name()))).collect()
+        let owners = |of: fn(&Party) -> &[Party]| -> Vec<(Party, Reason)> {
+            object.map(of).unwrap_or_default().iter().map(|owner| (owner.clone(), Reason::of("owner", object_name()))).collect()
         };
         let each = |people: Vec<Party>, reason: &Reason| people.into_iter().map(|one| (one, reason.clone())).collect::<Vec<_>>();
         match self {
@@ -218,9 +217,9 @@ impl Audience {
                 reached.add(manager.map(|manager| (manager.clone(), Reason::of("manager", object_name()))));
             }
             Self::Managers(level) => reached.add(managers(event, *level)),
-            Self::Owners | Self::MembersOwners => reached.add(owners(0, usize::MAX)),
-            Self::PrimaryOwner => reached.add(owners(0, 1)),
-            Self::AdditionalOwners => reached.add(owners(1, usize::MAX)),
+            Self::Owners | Self::MembersOwners => reached.add(owners(|object| &object.owners)),
+            Self::PrimaryOwner => reached.add(owners(Party::primary_owners)),
+            Self::AdditionalOwners => reached.add(owners(Party::additional_owners)),
             Self::Named(name, reason) => reached.add(each(people(event.data.get(*name))?, &Reason::plain(reason))),
             Self::Performer(step) => {
                 let performers = event.data.get("performers").and_then(|performers| performers.get(step));
@@ -429,6 +428,27 @@ mod tests {
         assert_eq!(who("cel:object.owners.filter(o, !has(o.primary)).map(o, o.mail)"), ["a@example.org", "c@example.org"]);
         assert_eq!(who("helpdesk@example.org"), ["helpdesk@example.org"]);
         assert!(who("requester").is_empty());
+    }
+
+    #[test]
+    fn of_several_owners_who_are_marked_none_comes_before_the_others() {
+        let owners = |marks: [bool; 3]| {
+            let list: Vec<_> = ["a", "b", "c"]
+                .iter()
+                .zip(marks)
+                .map(|(name, mark)| json!({"mail": format!("{name}@example.org"), "primary": mark}))
+                .collect();
+            an_event().with("object", json!({"type": "group", "owners": list})).build().object.unwrap()
+        };
+        let mails = |owners: &[Party]| owners.iter().map(|owner| owner.mail.as_ref().unwrap().to_string()).collect::<Vec<_>>().join(" ");
+        for (marks, primary, additional) in [
+            ([true, false, true], "a@example.org c@example.org", "b@example.org"),
+            ([true; 3], "a@example.org b@example.org c@example.org", ""),
+            ([false; 3], "a@example.org", "b@example.org c@example.org"),
+        ] {
+            let object = owners(marks);
+            assert_eq!((mails(object.primary_owners()), mails(object.additional_owners())), (primary.to_owned(), additional.to_owned()));
+        }
     }
 
     #[test]
