@@ -120,8 +120,8 @@ impl Role {
     }
 }
 
-/// What letters of one kind and language have in common: a letter with made-up names, written from the same template. A store may keep a letter as what
-/// differs from it. It never holds anything about a real person.
+/// What letters of one kind and language have in common: a letter with made-up names, written from the same template; or what the traces of one kind of event
+/// have in common. A store may keep a letter or a trace as what differs from it. It never holds anything about a real person.
 #[derive(PartialEq, Eq)]
 pub struct Pattern(Vec<u8>);
 

@@ -247,6 +247,7 @@ impl Intake {
             data,
             secrets: secrets.filter(|_| !bundle.items.is_empty()),
             trace: serde_json::to_vec(&bundle.trace).expect("a trace serialises"),
+            trace_pattern: desk.parts.rules.trace_pattern(event.kind).cloned(),
             letters: bundle.letters,
             items: bundle.items,
             fan_outs,

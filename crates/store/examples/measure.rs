@@ -67,6 +67,7 @@ impl Bench {
             data: text(number, 600),
             secrets: None,
             trace: text(number, 200),
+            trace_pattern: None,
             letters: vec![Letter {
                 id: letter,
                 kind: "membership.joined",

@@ -18,6 +18,7 @@ mod settle;
 mod space;
 mod spans;
 mod tokens;
+mod trace;
 mod words;
 mod work;
 mod writer;
@@ -185,11 +186,13 @@ impl Store for SqliteStore {
     }
 
     async fn event(&self, id: Id) -> Result<Option<EventRecord>, StoreError> {
-        self.readers.ask(move |db| read::event(db, id)).await
+        let patterns = self.patterns.clone();
+        self.readers.ask(move |db| read::event(db, &patterns, id)).await
     }
 
     async fn events(&self, span: EventSpan, after: Option<Id>, limit: u16) -> Result<Vec<EventRecord>, StoreError> {
-        self.readers.ask(move |db| read::events(db, &span, after, limit)).await
+        let patterns = Arc::clone(&self.patterns);
+        self.readers.ask(move |db| read::events(db, &patterns, &span, after, limit)).await
     }
 
     async fn depths(&self) -> Result<Vec<Depth>, StoreError> {

@@ -7,11 +7,11 @@ use crate::{
     flood::{BatchItem, BatchRow, BatchState, Digest, FanOutOrder, FanOutRow, FanOutStep, GuardTerms},
 };
 use async_trait::async_trait;
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 use tidings_core::{
     Address, Id, Lane, Timestamp,
     lane::LaneSet,
-    outbox::{Item, Letter, Role, Settlement, State},
+    outbox::{Item, Letter, Pattern, Role, Settlement, State},
 };
 use tokio::sync::watch;
 
@@ -35,6 +35,8 @@ pub struct Acceptance {
     pub secrets: Option<Vec<u8>>,
     /// The decision trace as JSON.
     pub trace: Vec<u8>,
+    /// What traces of this kind have in common, if that is known: a store may keep the trace as what differs from it.
+    pub trace_pattern: Option<Arc<Pattern>>,
     /// The letters it caused.
     pub letters: Vec<Letter>,
     /// One item per letter and recipient.

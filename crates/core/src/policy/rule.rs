@@ -4,8 +4,10 @@ use super::{audience::Audience, condition::Condition, facts::Needs};
 use crate::{
     kind::{KINDS, Kind, TYPE_PREFIX},
     lane::Lane,
+    outbox::Pattern,
+    trace::{RuleTrace, RuleVerdict, Trace},
 };
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 /// A rule as the configuration writes it, checked.
 #[derive(Debug, Clone)]
@@ -172,7 +174,11 @@ pub struct RuleSet {
     needs: Vec<Needs>,
     /// Kinds of which no letter is written.
     off: Vec<&'static Kind>,
+    patterns: Vec<Option<Arc<Pattern>>>,
 }
+
+/// Traces that are shorter than this are kept as they are.
+const SHORTEST_PATTERN: usize = 512;
 
 impl RuleSet {
     /// The configured rules behind the built-in ones (see [`Rule`] and the kinds' `built_in`). A configured rule that bears the name of a built-in one, such as
@@ -189,7 +195,8 @@ impl RuleSet {
         let by_kind: Vec<Vec<usize>> =
             KINDS.iter().map(|kind| (0..rules.len()).filter(|&i| rules[i].on.iter().any(|p| p.matches(kind.name))).collect()).collect();
         let needs = by_kind.iter().map(|places| Needs::of(places.iter().map(|&place| &rules[place]))).collect();
-        Self { rules, by_kind, needs, off: Vec::new() }
+        let patterns = by_kind.iter().map(|places| trace_pattern(places.iter().map(|&place| &rules[place]))).collect();
+        Self { rules, by_kind, needs, patterns, off: Vec::new() }
     }
 
     /// The same, but no letter of these kinds is written, whatever the rules say.
@@ -234,10 +241,31 @@ impl RuleSet {
         &self.needs[place(kind)]
     }
 
+    /// What the traces of this kind have in common: the trace of an event for which no condition holds. `None` if it is too short to be worth anything.
+    pub fn trace_pattern(&self, kind: &'static Kind) -> Option<&Arc<Pattern>> {
+        self.patterns[place(kind)].as_ref()
+    }
+
     /// All rules.
     pub fn all(&self) -> &[Rule] {
         &self.rules
     }
+}
+
+/// The trace of an event for which none of these rules applies, unless it is short.
+fn trace_pattern<'r>(rules: impl Iterator<Item = &'r Rule>) -> Option<Arc<Pattern>> {
+    let verdict = |rule: &Rule| match &rule.when {
+        _ if !rule.enabled => (RuleVerdict::Disabled, None),
+        None => (RuleVerdict::Matched, None),
+        Some(condition) => (RuleVerdict::ConditionFalse, Some(condition.source().to_owned())),
+    };
+    let line = |rule: &Rule| {
+        let (verdict, why) = verdict(rule);
+        RuleTrace { rule: rule.name.clone(), verdict, why, people: Vec::new() }
+    };
+    let trace = Trace { rules: rules.map(line).collect(), ..Trace::default() };
+    let text = serde_json::to_vec(&trace).expect("a trace serialises");
+    (text.len() >= SHORTEST_PATTERN).then(|| Arc::new(Pattern::new(text)))
 }
 
 fn place(kind: &'static Kind) -> usize {
@@ -255,6 +283,24 @@ mod tests {
         assert!(TypePattern::parse("*").unwrap().matches("test"));
         assert!(TypePattern::parse("tidings.object.*ed").unwrap().matches("object.created"));
         assert!(TypePattern::parse("membership.join").unwrap_err().to_string().contains("did you mean `membership.joined`?"));
+    }
+
+    #[test]
+    fn the_pattern_of_traces_is_the_trace_of_an_event_that_no_condition_fits() {
+        let mut rules: Vec<Rule> = (0..10)
+            .map(|number| {
+                let mut rule =
+                    Rule::simple(format!("r{number}"), vec![TypePattern::parse("membership.joined").unwrap()], vec![Audience::Actor]);
+                rule.when = Some(Condition::compile(&format!("object.name == 'nothing of the sort {number}'")).unwrap());
+                rule
+            })
+            .collect();
+        rules[3].enabled = false;
+        let rules = RuleSet::new(rules);
+        let event = crate::testing::an_event().build();
+        let trace = crate::policy::decide(&event, &rules, &crate::policy::Facts::NONE).trace;
+        assert_eq!(rules.trace_pattern(event.kind).unwrap().text(), serde_json::to_vec(&trace).unwrap());
+        assert!(rules.trace_pattern(Kind::find("test").unwrap()).is_none());
     }
 
     #[test]

@@ -104,6 +104,7 @@ impl House {
                 data: b"{}".to_vec(),
                 secrets: None,
                 trace: b"{}".to_vec(),
+                trace_pattern: None,
                 letters: vec![letter],
                 items: vec![item],
                 fan_outs: Vec::new(),

@@ -144,6 +144,7 @@ fn acceptance(number: i64, now: Timestamp, expires_at: Timestamp) -> Acceptance 
         data: b"{}".to_vec(),
         secrets: None,
         trace: b"{}".to_vec(),
+        trace_pattern: None,
         letters: vec![letter],
         items: vec![item],
         fan_outs: Vec::new(),

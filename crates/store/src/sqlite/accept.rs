@@ -8,12 +8,13 @@ use crate::{
         fanout,
         fault::Fault,
         guard::{self, Kept},
+        trace,
         work::{HAS_SECRET, Line, SENSITIVE, Work, recipient_hash},
     },
     store::{Acceptance, Accepted},
 };
 use rusqlite::{OptionalExtension, params};
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 use tidings_core::{
     Id,
     outbox::{Item, Letter, Role, State},
@@ -23,8 +24,8 @@ use tidings_core::{
 /// How long an item that is born claimed stays with its sender.
 const BORN_CLAIMED_FOR: Duration = Duration::from_secs(15 * 60);
 
-/// An acceptance ready for the writer: secrets sealed, other letters made small. Beside it what each letter needs to be read again.
-pub(crate) struct Ready(Acceptance, Vec<Option<Arc<Mould>>>);
+/// An acceptance ready for the writer: secrets sealed, trace and other letters made small. Beside it what each letter, and the trace, needs to be read again.
+pub(crate) struct Ready(Acceptance, Vec<Option<Arc<Mould>>>, Option<Arc<Mould>>);
 
 impl Ready {
     /// The event's name here.
@@ -44,7 +45,11 @@ pub(crate) fn ready(batch: Vec<Acceptance>, key: &SealKey, patterns: &Patterns) 
             }
             wipe(&mut secrets);
         }
-        done.push(Ready(acceptance, moulds));
+        let mut mould = None;
+        if let Some((packed, its)) = acceptance.trace_pattern.take().and_then(|pattern| patterns.pack(&acceptance.trace, &pattern)) {
+            (acceptance.trace, mould) = (packed, Some(its));
+        }
+        done.push(Ready(acceptance, moulds, mould));
     }
     Ok(done)
 }
@@ -68,7 +73,7 @@ pub(crate) fn ready_letters(letters: &mut [Letter], key: &SealKey, patterns: &Pa
 
 /// About how much a batch writes.
 pub(crate) fn bytes(batch: &[Ready]) -> usize {
-    let one = |Ready(a, _): &Ready| {
+    let one = |Ready(a, ..): &Ready| {
         a.data.len() + a.trace.len() + a.letters.iter().map(|letter| letter.bytes.len() + 200).sum::<usize>() + a.items.len() * 400 + 200
     };
     batch.iter().map(one).sum()
@@ -80,7 +85,11 @@ pub(crate) fn accept(work: &mut Work<'_>, batch: &[Ready]) -> Result<Vec<Accepte
 }
 
 /// One acceptance.
-pub(crate) fn one(work: &mut Work<'_>, Ready(acceptance, moulds): &Ready) -> Result<Accepted, Fault> {
+pub(crate) fn one(work: &mut Work<'_>, Ready(acceptance, moulds, trace_mould): &Ready) -> Result<Accepted, Fault> {
+    let trace = match trace_mould {
+        Some(mould) => Cow::Owned(trace::written(work.pattern(mould)?, &acceptance.trace)),
+        None => Cow::Borrowed(&acceptance.trace),
+    };
     let source = work.word(&acceptance.source)?;
     let kind = work.word(acceptance.kind)?;
     let id = acceptance.id.number();
@@ -98,7 +107,7 @@ pub(crate) fn one(work: &mut Work<'_>, Ready(acceptance, moulds): &Ready) -> Res
             acceptance.time.as_millisecond(),
             work.now_ms(),
             acceptance.data,
-            acceptance.trace
+            *trace
         ])?;
     if added == 0 {
         let known = work

@@ -7,6 +7,7 @@ use crate::{
         accept::role_of,
         fault::Fault,
         filter::{Order, fitting},
+        trace,
         work::{MAYBE_DUPLICATE, SENSITIVE, pattern_text},
     },
     store::{Depth, EventRecord, EventSpan, Filter, HistoryLine, ItemDetail, ItemRow, Page},
@@ -126,15 +127,24 @@ fn event_record(row: &Row<'_>) -> rusqlite::Result<EventRecord> {
 }
 
 /// An event as it was accepted.
-pub(crate) fn event(db: &Connection, id: Id) -> Result<Option<EventRecord>, Fault> {
-    Ok(db.prepare_cached(&format!("{EVENT} WHERE e.id = ?1"))?.query_row([id.number()], event_record).optional()?)
+pub(crate) fn event(db: &Connection, patterns: &Patterns, id: Id) -> Result<Option<EventRecord>, Fault> {
+    let sql = format!("{EVENT} WHERE e.id = ?1");
+    let Some(mut found) = db.prepare_cached(&sql)?.query_row([id.number()], event_record).optional()? else { return Ok(None) };
+    found.trace = trace::read(db, patterns, found.trace)?;
+    Ok(Some(found))
 }
 
 /// About so many bytes of data and traces of a page of events.
 const EVENTS_BYTES: usize = 8 << 20;
 
 /// Events of a span, by id.
-pub(crate) fn events(db: &Connection, span: &EventSpan, after: Option<Id>, limit: u16) -> Result<Vec<EventRecord>, Fault> {
+pub(crate) fn events(
+    db: &Connection,
+    patterns: &Patterns,
+    span: &EventSpan,
+    after: Option<Id>,
+    limit: u16,
+) -> Result<Vec<EventRecord>, Fault> {
     let first = after.map_or(i64::MIN, |after| after.number().saturating_add(1)).max(Id::first_of(span.since).number());
     let mut kinds = Vec::with_capacity(span.kinds.len());
     for kind in &span.kinds {
@@ -156,7 +166,8 @@ pub(crate) fn events(db: &Connection, span: &EventSpan, after: Option<Id>, limit
     let mut rows = rows.query([first, span.since.as_millisecond(), span.until.as_millisecond()])?;
     let (mut events, mut bytes) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
-        let event = event_record(row)?;
+        let mut event = event_record(row)?;
+        event.trace = trace::read(db, patterns, event.trace)?;
         bytes += event.data.len() + event.trace.len();
         if !events.is_empty() && bytes > EVENTS_BYTES {
             break;

@@ -3,7 +3,10 @@
 use crate::house::{House, hours};
 use futures_util::future::join_all;
 use std::{collections::HashSet, sync::Arc};
-use tidings_core::{Id, outbox::State};
+use tidings_core::{
+    Id,
+    outbox::{Pattern, State},
+};
 use tidings_store::{Accepted, Filter};
 
 pub(crate) async fn an_accepted_event_is_there_with_its_items(house: &House) {
@@ -118,6 +121,27 @@ pub(crate) async fn an_event_without_items_is_kept_with_its_trace(house: &House)
     let id = acceptance.id;
     house.store.accept(vec![acceptance]).await.unwrap();
     assert_eq!(house.store.event(id).await.unwrap().unwrap().trace, br#"[{"rule":"joined"}]"#);
+}
+
+pub(crate) async fn a_trace_that_is_like_its_pattern_comes_back_as_it_was(house: &House) {
+    let text = |name: &str| {
+        let rules: Vec<String> =
+            (0..60).map(|n| format!(r#"{{"rule":"{n}","verdict":"condition_false","why":"object.name == '{name}'"}}"#)).collect();
+        format!("[{}]", rules.join(",")).into_bytes()
+    };
+    let pattern = Arc::new(Pattern::new(text("a")));
+    for (name, trace) in [
+        ("like", text("b")),
+        ("the-same", text("a")),
+        ("other", format!("[{}]", (0..2_000_u64).map(|n| (n * n * 7_919 % 65_537).to_string()).collect::<Vec<_>>().join(",")).into_bytes()),
+        ("short", b"[]".to_vec()),
+    ] {
+        let mut acceptance = house.an_event(name).to(&[]).build();
+        (acceptance.trace, acceptance.trace_pattern) = (trace.clone(), Some(Arc::clone(&pattern)));
+        let id = acceptance.id;
+        house.store.accept(vec![acceptance]).await.unwrap();
+        assert_eq!(house.store.event(id).await.unwrap().unwrap().trace, trace, "{name}");
+    }
 }
 
 pub(crate) async fn arrivals_are_counted(house: &House) {

@@ -129,7 +129,7 @@ pub(crate) async fn a_portrait_shows_an_object_with_the_links_that_are_asked_for
     assert_eq!(
         shown,
         [
-            Some(("g1", links(&[(LinkRole::AdditionalOwner, "u2"), (LinkRole::Owner, "u1"), (LinkRole::Owner, "nobody")]))),
+            Some(("g1", links(&[(LinkRole::AdditionalOwner, "u2"), (LinkRole::Owner, "u1"), (LinkRole::Owner, "[nobody]")]))),
             None,
             None,
             Some(("u1", links(&[]))),

@@ -33,6 +33,7 @@ macro_rules! conformance {
             accepting::a_batch_is_written_whole_or_not_at_all,
             accepting::a_failing_batch_does_not_spoil_its_neighbours,
             accepting::an_event_without_items_is_kept_with_its_trace,
+            accepting::a_trace_that_is_like_its_pattern_comes_back_as_it_was,
             accepting::arrivals_are_counted,
             claiming::higher_lanes_go_first_and_the_longest_due_first_within_a_lane,
             claiming::a_share_goes_to_the_lower_lane_that_has_been_due_longest,

@@ -305,6 +305,7 @@ impl Draft<'_> {
             data: br#"{"object":{"id":"g7"}}"#.to_vec(),
             secrets: self.secrets,
             trace: br#"[{"rule":"joined"}]"#.to_vec(),
+            trace_pattern: None,
             letters,
             items,
             fan_outs: self.fan_outs,
