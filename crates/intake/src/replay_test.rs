@@ -83,6 +83,7 @@ fn accepted(number: i64, kind: &'static str, data: &Value, trace: &str) -> Accep
         data: data.to_string().into_bytes(),
         secrets: None,
         trace: trace.as_bytes().to_vec(),
+        trace_pattern: None,
         letters: Vec::new(),
         items: Vec::new(),
         fan_outs: Vec::new(),
