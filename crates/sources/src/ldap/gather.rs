@@ -8,6 +8,8 @@ use tidings_intake::{Batch, IntakeError, Registry, Taken, Telling};
 
 /// Changes that are recorded together at most.
 const MOST: usize = 500;
+/// Entries of a first load that are written together at most: nobody waits for it, and a page of the mirror that many of them lie on is written once.
+const MOST_LOADED: usize = 10_000;
 /// Memory that gathered changes take at most, about.
 const MOST_OCTETS: usize = 4 << 20;
 /// Keys of unchanged entries that are recorded together at most.
@@ -88,9 +90,10 @@ impl<'a> Gather<'a> {
         let heap = if waits { &mut self.groups } else { &mut self.first };
         heap.changes.push(change);
         heap.octets += octets;
-        if self.groups.is_full() {
+        let most = if matches!(self.kind, Kind::Load(_)) { MOST_LOADED } else { MOST };
+        if self.groups.is_full(most) {
             self.record(None).await?;
-        } else if self.first.is_full() {
+        } else if self.first.is_full(most) {
             let first = std::mem::take(&mut self.first).changes;
             self.write(first, None).await?;
         }
@@ -139,8 +142,8 @@ impl<'a> Gather<'a> {
 }
 
 impl Heap {
-    fn is_full(&self) -> bool {
-        self.changes.len() >= MOST || self.octets >= MOST_OCTETS
+    fn is_full(&self, most: usize) -> bool {
+        self.changes.len() >= most || self.octets >= MOST_OCTETS
     }
 }
 

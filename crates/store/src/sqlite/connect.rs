@@ -57,7 +57,7 @@ pub(crate) fn reader(path: &Path) -> Result<Connection, StoreError> {
     let open = || -> rusqlite::Result<Connection> {
         let db = Connection::open_with_flags(path, flags)?;
         db.busy_timeout(BUSY)?;
-        db.set_prepared_statement_cache_capacity(STATEMENTS);
+        prepare_once(&db)?;
         // Bounded (KiB when negative), so that memory does not grow with the queue; sorting goes to files.
         db.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -2048; PRAGMA temp_store = FILE; PRAGMA mmap_size = 0;")?;
         Ok(db)
@@ -108,10 +108,16 @@ fn number(db: &Connection, pragma: &str) -> rusqlite::Result<i64> {
     db.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0))
 }
 
-fn pragmas(db: &Connection, page_limit: Option<u32>) -> rusqlite::Result<()> {
+/// Statements are kept once they are compiled, and plans do not depend on bound values: otherwise SQLite compiles a statement anew for each value that a partial
+/// index might make a difference to, which took more than half of a look-up in the mirror.
+fn prepare_once(db: &Connection) -> rusqlite::Result<()> {
     db.set_prepared_statement_cache_capacity(STATEMENTS);
-    // Plans do not depend on bound values: otherwise SQLite compiles a statement anew for each value that a partial index might make a difference to.
     db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
+}
+
+fn pragmas(db: &Connection, page_limit: Option<u32>) -> rusqlite::Result<()> {
+    prepare_once(db)?;
     // Only a new file takes its page size.
     db.execute_batch("PRAGMA page_size = 4096;")?;
     let mode: String = db.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
@@ -184,4 +190,29 @@ fn check_key(db: &mut Connection, path: &Path, key: &SealKey) -> Result<(), Stor
         }
     }
     transaction.commit().map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rusqlite::StatementStatus;
+
+    /// How often a statement that a partial index might serve is compiled anew for other values.
+    fn compiled_anew(db: &Connection) -> i32 {
+        let mut statement = db.prepare("SELECT a FROM t WHERE a = ?1 AND b = ?2").unwrap();
+        for number in 0..5 {
+            statement.query((number, number)).unwrap().next().unwrap();
+        }
+        statement.get_status(StatementStatus::RePrepare)
+    }
+
+    #[test]
+    fn what_is_read_again_and_again_is_compiled_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.db");
+        let plain = Connection::open(&path).unwrap();
+        plain.execute_batch("CREATE TABLE t (a INTEGER, b INTEGER); CREATE INDEX i ON t (a) WHERE b = 2;").unwrap();
+        assert!(compiled_anew(&plain) > 0, "a connection without our settings would do so");
+        assert_eq!(compiled_anew(&reader(&path).unwrap()), 0);
+    }
 }
