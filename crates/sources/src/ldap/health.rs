@@ -23,6 +23,8 @@ pub(crate) struct Health {
     pub(crate) swept: Option<Instant>,
     /// Since when a server lags behind what is known.
     pub(crate) behind_since: Option<Instant>,
+    /// Whether it was told that it fails.
+    told: bool,
 }
 
 impl Health {
@@ -38,6 +40,7 @@ impl Health {
             compared: Instant::now(),
             swept: None,
             behind_since: None,
+            told: false,
         }
     }
 
@@ -46,6 +49,7 @@ impl Health {
         let now = Instant::now();
         self.worked = true;
         self.tries = 0;
+        self.told = false;
         let had_failed = self.failing_since.take().is_some();
         if had_failed || self.noted.is_none_or(|noted| now.duration_since(noted) >= NOTE_EVERY) {
             source.feed().source_works(source.directory()).await?;
@@ -70,6 +74,11 @@ impl Health {
         self.failing_since.is_some_and(|since| since.elapsed() >= self.grace)
     }
 
+    /// Takes note that the failure was told.
+    pub(crate) const fn was_told(&mut self) {
+        self.told = true;
+    }
+
     /// Whether it had worked since this was last asked.
     pub(crate) fn take_worked(&mut self) -> bool {
         std::mem::take(&mut self.worked)
@@ -91,8 +100,30 @@ impl Health {
         self.swept = Some(Instant::now());
     }
 
-    /// A server lags behind what is known. Gives whether that has been so for twice as long as a failure may last: it has been told by then, and is the truth.
+    /// A server lags behind what is known. Gives whether that has been so for twice as long as a failure may last, and was told: then it is the truth. Time alone does not
+    /// say so: a machine that stood still in between has told nothing.
     pub(crate) fn lags(&mut self) -> bool {
-        self.behind_since.get_or_insert_with(Instant::now).elapsed() >= self.grace * 2
+        self.behind_since.get_or_insert_with(Instant::now).elapsed() >= self.grace * 2 && self.told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{
+        mapping::{Mapping, Preset},
+        plan::{Bind, Server},
+    };
+    use super::*;
+
+    #[test]
+    fn a_server_that_lags_is_believed_only_once_the_failure_was_told() {
+        let server = Server::parse("ldap://127.0.0.1", false).unwrap();
+        let mut plan = LdapPlan::new(vec![server], Bind::Anonymous, "dc=example,dc=org", Mapping::preset(Preset::OpenLdap));
+        // As if the machine had stood still for longer than that.
+        plan.failure_grace = Duration::ZERO;
+        let mut health = Health::new(&plan);
+        assert!(!health.lags());
+        health.was_told();
+        assert!(health.lags());
     }
 }

@@ -165,7 +165,7 @@ impl LdapSource {
                         "the directory cannot be followed now"
                     );
                     if health.is_grave() && !error.is_ours() {
-                        self.report_failure(&error).await;
+                        self.report_failure(&error, &mut health).await;
                     }
                     pause
                 }
@@ -311,9 +311,12 @@ impl LdapSource {
         ways
     }
 
-    async fn report_failure(&self, error: &LdapError) {
-        if let Err(error) = self.feed.source_failed(&self.directory, &error.chain()).await {
-            tracing::warn!(directory.name = self.directory, %error, "that the directory fails could not be recorded; it will be tried again");
+    async fn report_failure(&self, error: &LdapError, health: &mut Health) {
+        match self.feed.source_failed(&self.directory, &error.chain()).await {
+            Ok(()) => health.was_told(),
+            Err(error) => {
+                tracing::warn!(directory.name = self.directory, %error, "that the directory fails could not be recorded; it will be tried again");
+            }
         }
     }
 
