@@ -140,6 +140,43 @@ async fn a_crowd_is_told_in_chunks_each_person_once() {
 }
 
 #[tokio::test]
+async fn who_comes_and_goes_while_a_crowd_is_told_is_told_at_most_once_and_confuses_nobody_elses_place() {
+    let mut entries = crowd(2500);
+    entries.push(user("before"));
+    entries.push(group("below", ["before".to_owned()]));
+    let house = House::with(entries, &["object"], NO_GUARD).await;
+    let adjusted = |added: &[&str], removed: &[&str]| {
+        let added = added.iter().map(|name| Link::new(LinkRole::Member, *name)).collect();
+        let removed = removed.iter().map(|name| (LinkRole::Member, (*name).to_owned())).collect();
+        Change::of(Became::Adjusted { key: "all".into(), head: None, added, removed, document: None })
+    };
+    // What members of the group hear of is the event, not that others come and go.
+    let told = async || {
+        let items = house.items(Filter { kind: Some("object.changed".into()), ..Filter::default() }).await;
+        let mut told: Vec<String> = items.iter().map(|item| item.to.split('@').next().unwrap().to_owned()).collect();
+        told.sort_unstable();
+        told
+    };
+    house.post(&change("1")).await;
+    house.intake.fan_on().await.unwrap();
+    let first = told().await;
+    assert_eq!(first.len(), 1000);
+    let last = house.intake.gatherer.as_ref().unwrap().mirror.object("corp", "u999").await.unwrap().unwrap();
+    assert!(first.contains(&last.head.key), "people come in the order of their rows");
+    // One who was told leaves and comes back, the last one who was told leaves for good, one leaves who was not told yet; a new one joins, and a group with one in it.
+    house.changed(vec![adjusted(&[], &["u5", "u999", "u2400"])]).await;
+    house.changed(vec![Change::of(Became::Is(user("late"))), adjusted(&["u5", "late", "below"], &[])]).await;
+    // The place of one whom the cursor stands on is not needed: it is gone.
+    house.changed(vec![Change::of(Became::Gone { key: "u999".into() })]).await;
+    house.until_quiet().await;
+    let mut expected: Vec<String> = (0..2500).filter(|n| *n != 2400).map(|n| format!("u{n}")).collect();
+    // Members are those there are when their chunk comes.
+    expected.extend(["before".to_owned(), "late".to_owned()]);
+    expected.sort_unstable();
+    assert_eq!(told().await, expected);
+}
+
+#[tokio::test]
 async fn a_restart_between_two_chunks_tells_nobody_twice_and_leaves_nobody_out() {
     let mut house = House::with(crowd(2500), &["object"], NO_GUARD).await;
     house.post(&change("1")).await;
