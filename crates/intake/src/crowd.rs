@@ -32,6 +32,8 @@ const PERMISSIONS: &str = "permissions";
 pub(crate) const FEW: u32 = 1000;
 /// Objects that are searched for a query before its people are told in chunks.
 const SEARCHED: usize = 4000;
+/// Groups that are asked whether each alone is too many for one decision, before people are read.
+const ASKED: usize = 16;
 /// Groups of one name, or that grant one permission.
 const GROUPS: usize = 1000;
 /// So long the list of groups that grant something is believed.
@@ -73,6 +75,11 @@ impl Gatherer {
     pub(crate) async fn find(&self, crowd: &Crowd, queries: &Queries) -> Result<Found, StoreError> {
         if let Some(why) = self.unknown(crowd, queries).await? {
             return Ok(Found::Unknown(why));
+        }
+        for group in self.sources(crowd).await?.into_iter().take(ASKED) {
+            if self.mirror.has_more_members(group, FEW).await? {
+                return Ok(Found::Many(None));
+            }
         }
         let mut people = Vec::new();
         let mut known = HashSet::new();

@@ -303,6 +303,11 @@ pub trait Mirror: Send + Sync + 'static {
     /// The members of a group that are mirrored objects, in the order of their rows. A page costs about what it holds, and for [`Walk::Nested`] a look at each group below.
     async fn members(&self, group: ObjectId, depth: Walk, after: Option<ObjectId>, limit: u32) -> Result<ObjectPage, StoreError>;
 
+    /// Whether a group certainly has more direct members than that, found without reading one of them. A database that has no quick way to tell says no.
+    async fn has_more_members(&self, _group: ObjectId, _than: u32) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     /// Notes a marker and accepts its event with its letters, as one. Gives false, and accepts nothing, if a marker of this directory, key and value is open already: however
     /// often one is found, and by however many at once, it is one event.
     ///

@@ -183,6 +183,10 @@ impl Mirror for SqliteStore {
         self.readers.ask(move |db| read::members(db, group, depth, after, limit)).await
     }
 
+    async fn has_more_members(&self, group: ObjectId, than: u32) -> Result<bool, StoreError> {
+        self.readers.ask(move |db| read::has_more_members(db, group, than)).await
+    }
+
     async fn note_marker(&self, marker: NewMarker, event: Acceptance) -> Result<bool, StoreError> {
         self.space.check()?;
         let event = accept::ready(vec![event], &self.key, &self.patterns)?;

@@ -138,4 +138,5 @@ pub(crate) async fn a_portrait_shows_an_object_with_the_links_that_are_asked_for
     );
     let one = house.store.portraits(vec![sitter(DIRECTORY, "g1", &[LinkRole::Owner])], 1).await.unwrap();
     assert_eq!(one[0].as_ref().unwrap().links.len(), 1);
+    assert!(!house.store.has_more_members(one[0].as_ref().unwrap().object.id, 1).await.unwrap(), "it has one");
 }

@@ -101,3 +101,18 @@ async fn whatever_leans_on_whatever_the_tables_fit_together() {
     }
     assert!(most >= 4, "names waited for their objects: {most}");
 }
+
+#[tokio::test]
+async fn that_a_group_is_large_shows_without_its_members() {
+    let house = House::on_sqlite().await;
+    let people = (0..10).map(|number| Entry { head: Head::new(ObjectType::User, format!("u{number}")), links: Vec::new(), document: None });
+    let mut group = Entry { head: Head::new(ObjectType::Group, "g"), links: Vec::new(), document: None };
+    group.links = (0..10).map(|number| Link::new(LinkRole::Member, format!("u{number}"))).collect();
+    group.links.push(Link::new(LinkRole::Member, "below"));
+    group.links.push(Link::new(LinkRole::Owner, "u0"));
+    let below = Entry { head: Head::new(ObjectType::Group, "below"), links: Vec::new(), document: None };
+    house.store.load("corp", people.chain([below, group]).collect(), 1, None).await.unwrap();
+    let group = house.store.object("corp", "g").await.unwrap().unwrap().id;
+    let more = |than| house.store.has_more_members(group, than);
+    assert_eq!((more(9).await.unwrap(), more(10).await.unwrap(), more(0).await.unwrap()), (true, false, true));
+}

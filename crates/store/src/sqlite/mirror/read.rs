@@ -192,6 +192,13 @@ pub(super) fn members(db: &Connection, group: ObjectId, depth: Walk, after: Opti
     }
 }
 
+/// Whether a group has more members than that which are no groups: by the key of the links alone.
+pub(super) fn has_more_members(db: &Connection, group: ObjectId, than: u32) -> Result<bool, Fault> {
+    let sql = "SELECT count(*) > ?4 FROM (SELECT 1 FROM link WHERE object = ?1 AND role = ?2 AND flags < ?3 LIMIT ?4 + 1)";
+    let values = (group.0, LinkRole::Member.number(), NESTED, than);
+    Ok(db.prepare_cached(sql)?.query_row(values, |row| row.get(0))?)
+}
+
 /// A page of everybody below a group. First the groups below it, by an index that has nothing but groups in groups: they are few. Then the least members beyond
 /// `after` of each, in the order of the index, no further than the page can need. So a page costs a seek for each group below and at most a page of each, its
 /// memory is a page, and the number of members does not matter.
