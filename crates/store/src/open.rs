@@ -57,7 +57,7 @@ pub fn database_path(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError> 
 }
 
 /// A URL without the user and password that it may hold.
-fn without_secrets(url: &str) -> String {
+pub(crate) fn without_secrets(url: &str) -> String {
     match (url.split_once("://"), url.rsplit_once('@')) {
         (Some((scheme, _)), Some((_, rest))) => format!("{scheme}://***@{rest}"),
         _ => url.to_owned(),

@@ -18,6 +18,7 @@ mod neighbours;
 pub mod pickup_watch;
 pub mod ports;
 pub mod postfix;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod scim_judge;
