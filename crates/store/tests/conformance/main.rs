@@ -1,4 +1,4 @@
-//! What every database must do, said once. Each test is a function on a house with an empty store; a database runs them all by one line below.
+//! What every database must do, said once. Each test is a function on a house with an empty store; a database runs them all by two lines below.
 
 #![allow(clippy::unwrap_used, reason = "a test that meets an error has failed")]
 
@@ -20,11 +20,13 @@ mod mirroring;
 mod model;
 mod reading;
 mod refreshing;
+mod server;
 mod settling;
 
-macro_rules! conformance {
-    ($database:ident, $open:path) => {
-        conformance!(@ $database, $open;
+/// The suite of the outbox.
+macro_rules! outbox {
+    ($run:ident, $($with:tt)*) => {
+        $run! { $($with)*
             accepting::an_accepted_event_is_there_with_its_items,
             accepting::a_known_event_changes_nothing_and_names_the_first,
             accepting::the_second_of_two_in_a_batch_is_a_duplicate,
@@ -125,6 +127,15 @@ macro_rules! conformance {
             reading::tokens_are_found_by_their_digest,
             reading::names_go_on_above_the_highest,
             reading::an_unknown_name_is_nothing,
+            model::any_sequence_of_verbs_does_what_the_model_does,
+        }
+    };
+}
+
+/// The suite of the mirror.
+macro_rules! mirror {
+    ($run:ident, $($with:tt)*) => {
+        $run! { $($with)*
             mirroring::an_object_is_mirrored_whole,
             mirroring::a_change_raises_the_version_and_says_what_it_was,
             mirroring::links_are_told_by_what_is_added_removed_and_altered,
@@ -163,10 +174,13 @@ macro_rules! conformance {
             refreshing::a_source_fails_and_works_again_once_each,
             refreshing::directories_do_not_know_each_other,
             mirror_model::comparing_and_recording_leads_where_a_load_leads,
-            model::any_sequence_of_verbs_does_what_the_model_does,
-        );
+        }
     };
-    (@ $database:ident, $open:path; $($topic:ident :: $test:ident,)*) => {
+}
+
+/// Each test by itself.
+macro_rules! apart {
+    ($database:ident, $open:path; $($topic:ident :: $test:ident,)*) => {
         mod $database {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -178,4 +192,24 @@ macro_rules! conformance {
     };
 }
 
-conformance!(sqlite, crate::house::House::on_sqlite);
+/// All on one server, each in a database of its own.
+macro_rules! on_one_server {
+    ($suite:ident; $($topic:ident :: $test:ident,)*) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $suite() {
+            let mut suite = crate::server::Suite::start().await;
+            $(
+                suite.run(concat!(stringify!($topic), "::", stringify!($test)), |house| async move { crate::$topic::$test(&house).await });
+            )*
+            suite.end().await;
+        }
+    };
+}
+
+outbox!(apart, sqlite_outbox, crate::house::House::on_sqlite;);
+mirror!(apart, sqlite_mirror, crate::house::House::on_sqlite;);
+
+mod postgres {
+    outbox!(on_one_server, outbox;);
+    mirror!(on_one_server, mirror;);
+}

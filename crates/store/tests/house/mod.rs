@@ -13,9 +13,10 @@ use tidings_core::{
     time::later,
 };
 use tidings_store::{
-    Acceptance, Accepted, Claim, Database, FanOutOrder, Filter, GuardTerms, ItemDetail, Lease, OpenOptions, SealKey, Settled, SqliteStore,
-    Tuning,
+    Acceptance, Accepted, Claim, Database, FanOutOrder, Filter, GuardTerms, ItemDetail, Lease, OpenOptions, PostgresStore, PostgresTuning,
+    SealKey, Settled, SqliteStore, Tuning,
 };
+use tidings_testkit::postgres::Postgres;
 
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
 
@@ -42,7 +43,43 @@ pub(crate) fn options(folder: PathBuf, clock: Arc<dyn Clock>) -> OpenOptions {
     OpenOptions { url: "sqlite:tidings.db".to_owned(), data_dir: folder, key: SealKey::from_bytes([7; 32]), clock, min_free_bytes: 0 }
 }
 
+/// The database that others are copied from.
+const TEMPLATE: &str = "house_template";
+
+/// A server with a database that the others are copied from, so that the schema is made once.
+pub(crate) async fn a_server() -> Arc<Postgres> {
+    let server = tokio::task::spawn_blocking(|| {
+        let server = Postgres::builder().start();
+        server.create(TEMPLATE, None);
+        server
+    });
+    let server = Arc::new(server.await.unwrap());
+    let house = House::in_database(&server, TEMPLATE).await;
+    drop(house);
+    // Connections end a little after those who had them; a database that somebody is connected to is not copied.
+    let others = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{TEMPLATE}'");
+    let watched = Arc::clone(&server);
+    let alone = move || tidings_testkit::wait::until("the template to be left", LEASE, || (watched.sql("postgres", &others) == "0").then_some(()));
+    tokio::task::spawn_blocking(alone).await.unwrap();
+    server
+}
+
 impl House {
+    /// On a database of its own.
+    pub(crate) async fn on_postgres(server: &Arc<Postgres>, name: &str) -> Self {
+        let (maker, database) = (Arc::clone(server), name.to_owned());
+        tokio::task::spawn_blocking(move || maker.create(&database, Some(TEMPLATE))).await.unwrap();
+        Self::in_database(server, name).await
+    }
+
+    /// On a database that is there, by a clock that stands still.
+    pub(crate) async fn in_database(server: &Postgres, name: &str) -> Self {
+        let (folder, clock) = (TempDir::new().unwrap(), clock());
+        let options = OpenOptions { url: server.url(name), ..options(folder.path().to_owned(), clock.clone()) };
+        let store = PostgresStore::open(options, PostgresTuning { told_time: true }).await.unwrap();
+        Self { store, clock, mint: IdMint::starting_after(None, 1), folder }
+    }
+
     pub(crate) async fn on_sqlite() -> Self {
         let (folder, clock) = (TempDir::new().unwrap(), clock());
         let store = tidings_store::open(options(folder.path().to_owned(), clock.clone())).await.unwrap();
