@@ -11,30 +11,58 @@
 //! No triggers, procedures, foreign keys or session state. What engines that speak PostgreSQL's protocol may not have: `FOR UPDATE SKIP LOCKED` inside `LATERAL` (claim), `DELETE … RETURNING` in a
 //! `WITH` (settle, act, expire), partitions of `history`, an advisory lock while the schema is brought up to date, and `LISTEN`/`NOTIFY`, without which nodes look by themselves.
 
+mod accept;
+mod act;
+mod bell;
+mod caretaker;
+mod claim;
+mod clock;
 mod connect;
+mod desk;
+mod fanout;
 mod fault;
+mod filter;
+mod guard;
+mod read;
+mod relays;
+mod settle;
 mod tls;
+mod tokens;
 mod words;
 mod work;
 
 use crate::{
     error::StoreError,
+    flood::{BatchItem, BatchRow, BatchState, FanOutRow, FanOutStep},
     open::OpenOptions,
     pack::Patterns,
     postgres::{
+        bell::Bell,
+        clock::Watch,
         connect::Address,
+        desk::Desk,
         fault::{Again, Fault},
         words::Words,
         work::{Time, Value, Work},
     },
-    seal::SealKey,
-    store::Arrivals,
+    seal::{SealKey, fill, hex},
+    store::{
+        Acceptance, Accepted, Acted, Action, Arrivals, Claim, Depth, EventRecord, Filter, ItemDetail, ItemRow, Lease, Page, RelayReport,
+        RelayStanding, Settled, Store, TokenRecord,
+    },
 };
+use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
-use std::{path::PathBuf, sync::Arc, time::Duration};
-use tokio::sync::watch;
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+use tidings_core::{Id, Timestamp, outbox::Settlement};
+use tokio::{sync::watch, task::AbortHandle};
 use tokio_postgres::Row;
 
+/// Groups of acceptances, and of outcomes, that are written at the same time.
+const GROUPS: usize = 3;
 /// How often a verb that lost against another one is tried.
 const TRIES_AT_ONCE: u32 = 12;
 /// Waited for before a verb is tried again that found no connection; then it is refused, and its caller decides.
@@ -54,9 +82,10 @@ pub(crate) struct Base {
     pub(crate) key: SealKey,
     pub(crate) patterns: Patterns,
     pub(crate) words: Words,
+    watch: Watch,
+    bell: Arc<Bell>,
     arrivals: watch::Sender<Arrivals>,
-    /// For people: the URL without what is secret in it.
-    pub(crate) shown: PathBuf,
+    me: Weak<Self>,
 }
 
 impl Base {
@@ -65,8 +94,16 @@ impl Base {
         Ok(self.pool.get().await?)
     }
 
-    /// Begins a transaction that writes.
+    /// Begins a transaction that writes, by a clock that has not been set back unseen.
     pub(crate) async fn begin(&self) -> Result<Work, Fault> {
+        loop {
+            if let Some(work) = clock::look(self, self.begin_at_once().await?).await? {
+                return Ok(work);
+            }
+        }
+    }
+
+    async fn begin_at_once(&self) -> Result<Work, Fault> {
         Work::begin(self.client().await?, &self.time).await
     }
 
@@ -82,11 +119,38 @@ impl Base {
 
     /// Commits. After this it is on disk, and whoever waits for work hears of it.
     pub(crate) async fn finish(&self, work: Work) -> Result<(), Fault> {
+        let (now, accepts) = (work.now_ms(), work.accepts);
         let arrived = work.commit().await?;
+        if accepts {
+            self.watch.accepted(now);
+        }
         if !arrived.is_empty() {
             self.arrivals.send_modify(|arrivals| arrivals.count(arrived));
+            self.bell.pull(arrived);
         }
         Ok(())
+    }
+
+    /// The letter that was packed after a pattern.
+    pub(crate) async fn unpack(&self, client: &Object, packed: &[u8], pattern: i32) -> Result<Vec<u8>, Fault> {
+        /// Why it is not unpacked yet.
+        enum Not {
+            Known,
+            Whole(StoreError),
+        }
+        impl From<StoreError> for Not {
+            fn from(error: StoreError) -> Self {
+                Self::Whole(error)
+            }
+        }
+        match self.patterns.unpack(packed, pattern.into(), || Err(Not::Known)) {
+            Ok(letter) => return Ok(letter),
+            Err(Not::Whole(error)) => return Err(error.into()),
+            Err(Not::Known) => {}
+        }
+        let found = work::query(client, "SELECT text FROM pattern WHERE number = $1", &[&pattern]).await?;
+        let text: Vec<u8> = found.first().ok_or_else(|| StoreError::Corrupt(format!("pattern {pattern} is not there")))?.get(0);
+        Ok(self.patterns.unpack(packed, pattern.into(), || Ok::<_, StoreError>(text))?)
     }
 
     /// Runs a verb, and runs it again if it lost against another one or found no connection. `unsure` says whether it may be run again when nobody knows whether it was
@@ -129,6 +193,10 @@ pub(crate) enum Unsure {
 /// The house's database on a PostgreSQL server.
 pub struct PostgresStore {
     pub(crate) base: Arc<Base>,
+    accepting: Desk<Vec<accept::Ready>, Vec<Accepted>>,
+    settling: Desk<settle::Ready, Vec<Settled>>,
+    /// What goes on beside the verbs, and ends with the store.
+    beside: Vec<AbortHandle>,
 }
 
 impl PostgresStore {
@@ -138,18 +206,218 @@ impl PostgresStore {
     /// As [`crate::open()`].
     pub async fn open(options: OpenOptions, tuning: PostgresTuning) -> Result<Arc<Self>, StoreError> {
         let OpenOptions { url, key, clock, .. } = options;
-        let address = Address::parse(&url)?;
+        let address = Arc::new(Address::parse(&url)?);
         let shown = address.shown.clone();
         let failed = |fault: Fault| StoreError::Open { path: shown.clone(), source: fault.into_store().to_string().into() };
         let pool = address.pool()?;
         let client = pool.get().await.map_err(|error| failed(error.into()))?;
         connect::migrate(&client, &shown).await?;
         connect::check_key(&client, &shown, &key).await?;
-        drop(client);
         let time = if tuning.told_time { Time::Told(clock) } else { Time::Database };
+        let looking = Work::look(client, &time).await.map_err(failed)?;
+        let watch = Watch::begin(&looking).await.map_err(failed)?;
+        drop(looking);
         let arrivals = watch::Sender::new(Arrivals::default());
-        let base = Base { pool, time, key, patterns: Patterns::default(), words: Words::default(), arrivals, shown: shown.clone() };
+        let mut name = [0; 8];
+        fill(&mut name)?;
+        let bell = Bell::of(String::from_utf8_lossy(&hex(&name)).into_owned());
+        let base = Arc::new_cyclic(|me| Base {
+            pool: pool.clone(),
+            time,
+            key,
+            patterns: Patterns::default(),
+            words: Words::default(),
+            watch,
+            bell: Arc::clone(&bell),
+            arrivals: arrivals.clone(),
+            me: me.clone(),
+        });
+        caretaker::round(&base).await;
+        let accepting = Arc::clone(&base);
+        let accepting = Desk::open(GROUPS, accept::bytes, move |group| Box::pin(accept::group(Arc::clone(&accepting), group)));
+        let settling = Arc::clone(&base);
+        let settling = Desk::open(GROUPS, settle::bytes, move |group| Box::pin(settle::group(Arc::clone(&settling), group)));
+        let beside = vec![
+            tokio::spawn(Arc::clone(&bell).ring(pool)).abort_handle(),
+            tokio::spawn(bell.listen(address, arrivals)).abort_handle(),
+            tokio::spawn(caretaker::serve(Arc::downgrade(&base))).abort_handle(),
+        ];
         tracing::info!(store.url = %shown.display(), "the database is open");
-        Ok(Arc::new(Self { base: Arc::new(base) }))
+        Ok(Arc::new(Self { base, accepting, settling, beside }))
+    }
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        for task in &self.beside {
+            task.abort();
+        }
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn accept(&self, batch: Vec<Acceptance>) -> Result<Vec<Accepted>, StoreError> {
+        let batch = accept::ready(&self.base, batch).await?;
+        self.accepting.ask(batch).await
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
+        self.base.again(Unsure::Refuse, || claim::claim(&self.base, &claim)).await
+    }
+
+    async fn extend(&self, node: &str, leases: &[(Id, i64)], lease: Duration) -> Result<Vec<Id>, StoreError> {
+        self.base.again(Unsure::Again, || claim::extend(&self.base, node, leases, lease)).await
+    }
+
+    async fn settle(&self, settlements: Vec<Settlement>) -> Result<Vec<Settled>, StoreError> {
+        let ready = settle::ready(&self.base, settlements).await?;
+        self.settling.ask(ready).await
+    }
+
+    async fn recover(&self, node: &str) -> Result<u64, StoreError> {
+        self.base.again(Unsure::Refuse, || claim::recover(&self.base, node)).await
+    }
+
+    async fn expire(&self, limit: u32) -> Result<u64, StoreError> {
+        self.base.again(Unsure::Refuse, || settle::expire(&self.base, limit)).await
+    }
+
+    async fn items(&self, filter: Filter, before: Option<Id>, limit: u16) -> Result<Page<ItemRow>, StoreError> {
+        self.base.again(Unsure::Again, || read::items(&self.base, &filter, before, limit)).await
+    }
+
+    async fn item(&self, id: Id) -> Result<Option<ItemDetail>, StoreError> {
+        self.base.again(Unsure::Again, || read::item(&self.base, id)).await
+    }
+
+    async fn letter(&self, item: Id) -> Result<Option<Vec<u8>>, StoreError> {
+        self.base.again(Unsure::Again, || read::letter(&self.base, item)).await
+    }
+
+    /// In steps of a few thousand items, each a transaction; items that come later than the call are left alone. Should a step fail, those before it stay done,
+    /// and doing it again does the rest.
+    async fn act(&self, action: Action, filter: Filter, by: &str) -> Result<Acted, StoreError> {
+        let last = match filter.id {
+            Some(id) => id.number(),
+            None => self.names().await?.0.map_or(0, Id::number),
+        };
+        let mut acted = Acted { changed: 0, skipped: 0 };
+        let mut after = i64::MIN;
+        loop {
+            let step = self.base.again(Unsure::Refuse, || act::act(&self.base, action, &filter, by, after, last)).await?;
+            acted.changed += step.acted.changed;
+            acted.skipped += step.acted.skipped;
+            match step.next {
+                Some(next) => after = next,
+                None => return Ok(acted),
+            }
+        }
+    }
+
+    async fn event(&self, id: Id) -> Result<Option<EventRecord>, StoreError> {
+        self.base.again(Unsure::Again, || read::event(&self.base, id)).await
+    }
+
+    async fn depths(&self) -> Result<Vec<Depth>, StoreError> {
+        self.base.again(Unsure::Again, || read::depths(&self.base)).await
+    }
+
+    async fn relays(&self) -> Result<Vec<RelayStanding>, StoreError> {
+        self.base.again(Unsure::Again, || relays::all(&self.base)).await
+    }
+
+    async fn pause_relay(&self, name: &str, paused: bool, by: &str) -> Result<(), StoreError> {
+        self.base.again(Unsure::Again, || relays::pause(&self.base, name, paused, by)).await
+    }
+
+    async fn report_relay(&self, name: &str, report: RelayReport) -> Result<(), StoreError> {
+        self.base.again(Unsure::Again, || relays::report(&self.base, name, &report)).await
+    }
+
+    async fn keep_account(&self, relay: &str, account: &str) -> Result<(), StoreError> {
+        self.base.again(Unsure::Again, || relays::keep_account(&self.base, relay, account)).await
+    }
+
+    async fn account(&self, relay: &str) -> Result<Option<String>, StoreError> {
+        self.base.again(Unsure::Again, || relays::account(&self.base, relay)).await
+    }
+
+    async fn event_named(&self, source: &str, event_id: &str) -> Result<Option<Id>, StoreError> {
+        self.base.again(Unsure::Again, || read::event_named(&self.base, source, event_id)).await
+    }
+
+    /// The moment is the database's, as everywhere here; the caller's own clock is not asked.
+    async fn rule_hour(&self, rule: &str, _now: Timestamp) -> Result<(u64, Option<Id>), StoreError> {
+        self.base.again(Unsure::Again, || guard::rule_hour(&self.base, rule)).await
+    }
+
+    async fn fan_outs(&self, event: Option<Id>, limit: u16) -> Result<Vec<FanOutRow>, StoreError> {
+        self.base.again(Unsure::Again, || fanout::list(&self.base, event, limit)).await
+    }
+
+    async fn fan_on(&self, step: FanOutStep) -> Result<Option<u64>, StoreError> {
+        let step = fanout::ready(&self.base, step).await?;
+        self.base.again(Unsure::Refuse, || fanout::step(&self.base, &step)).await
+    }
+
+    async fn keep_people(&self, fan_out: Id, steps: u64, plan: Vec<u8>, parts: Vec<Vec<u8>>) -> Result<bool, StoreError> {
+        self.base.again(Unsure::Refuse, || fanout::keep_people(&self.base, fan_out, steps, &plan, &parts)).await
+    }
+
+    async fn batches(&self, state: Option<BatchState>, unalerted: bool, limit: u16) -> Result<Vec<BatchRow>, StoreError> {
+        self.base.again(Unsure::Again, || guard::batches(&self.base, state, unalerted, limit)).await
+    }
+
+    async fn batch(&self, id: Id) -> Result<Option<BatchRow>, StoreError> {
+        self.base.again(Unsure::Again, || guard::batch(&self.base, id)).await
+    }
+
+    async fn batch_alerted(&self, id: Id) -> Result<(), StoreError> {
+        self.base.again(Unsure::Again, || guard::alerted(&self.base, id)).await
+    }
+
+    async fn batch_items(&self, id: Id, after: Option<(i64, i64)>, limit: u16) -> Result<Vec<BatchItem>, StoreError> {
+        self.base.again(Unsure::Again, || guard::items(&self.base, id, after, limit)).await
+    }
+
+    /// In steps, as [`Store::act`].
+    async fn end_batch(&self, id: Id, end: BatchState, by: &str) -> Result<Option<Acted>, StoreError> {
+        let mut acted = Acted { changed: 0, skipped: 0 };
+        loop {
+            let Some(step) = self.base.again(Unsure::Refuse, || guard::end(&self.base, id, end, by)).await? else { return Ok(None) };
+            acted.changed += step.acted.changed;
+            acted.skipped += step.acted.skipped;
+            if !step.more {
+                return Ok(Some(acted));
+            }
+        }
+    }
+
+    async fn add_token(&self, token: TokenRecord) -> Result<(), StoreError> {
+        self.base.again(Unsure::Again, || tokens::add(&self.base, &token)).await
+    }
+
+    async fn find_token(&self, digest: [u8; 32]) -> Result<Option<TokenRecord>, StoreError> {
+        self.base.again(Unsure::Again, || tokens::find(&self.base, digest)).await
+    }
+
+    async fn names(&self) -> Result<(Option<Id>, String), StoreError> {
+        self.base.again(Unsure::Again, || read::names(&self.base)).await
+    }
+
+    fn arrivals(&self) -> watch::Receiver<Arrivals> {
+        self.base.arrivals.subscribe()
+    }
+
+    /// Writes a mark and waits until it is on disk: the same way that every verb goes.
+    async fn ready(&self) -> Result<(), StoreError> {
+        let mark = || async {
+            let work = self.base.begin().await?;
+            let sql = "INSERT INTO meta (name, value) VALUES ('ready_at', $1) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+            work.execute(sql, &[&work.now_ms().to_string().as_bytes()]).await?;
+            self.base.finish(work).await
+        };
+        self.base.again(Unsure::Refuse, mark).await
     }
 }

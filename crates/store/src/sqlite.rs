@@ -3,7 +3,7 @@
 mod accept;
 mod act;
 mod claim;
-mod clock;
+pub(crate) mod clock;
 mod connect;
 mod ending;
 mod fanout;

@@ -29,7 +29,7 @@ const KNOCK: Duration = Duration::from_secs(5);
 /// The text behind the value by which a wrong key is noticed.
 const KEY_CHECK: &[u8] = b"tidings";
 /// Any number; whoever brings the schema up to date holds the lock of this name.
-const MIGRATION_LOCK: i64 = 0x5444_4753_0001;
+pub(crate) const MIGRATION_LOCK: i64 = 0x5444_4753_0001;
 
 /// What every connection is told first. A server that is set to answer a commit before it is on disk is overruled: accepted means on disk. A node that is
 /// stopped in the middle of a transaction must not hold its rows for ever.

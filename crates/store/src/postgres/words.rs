@@ -7,7 +7,7 @@ use crate::{
     pack::Mould,
     postgres::{fault::Fault, work::query},
 };
-use deadpool_postgres::Object;
+use deadpool_postgres::Pool;
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -60,22 +60,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Words {
-    /// The numbers of words; those not seen before get one. `None` for the connection asks nobody: all of them must be remembered.
-    pub(crate) async fn words<'a>(&self, client: &Object, texts: impl IntoIterator<Item = &'a str>) -> Result<Numbers, Fault> {
-        numbers(&self.texts, client, &WORD, texts.into_iter().collect()).await
+    /// The numbers of words; those not seen before get one. A connection is taken only if one of them is not remembered, and not by somebody who holds one.
+    pub(crate) async fn words<'a>(&self, pool: &Pool, texts: impl IntoIterator<Item = &'a str>) -> Result<Numbers, Fault> {
+        numbers(&self.texts, pool, &WORD, texts.into_iter().collect()).await
     }
 
     /// The numbers of relays.
-    pub(crate) async fn relays<'a>(&self, client: &Object, names: impl IntoIterator<Item = &'a str>) -> Result<Numbers, Fault> {
-        numbers(&self.relays, client, &RELAY, names.into_iter().collect()).await
+    pub(crate) async fn relays<'a>(&self, pool: &Pool, names: impl IntoIterator<Item = &'a str>) -> Result<Numbers, Fault> {
+        numbers(&self.relays, pool, &RELAY, names.into_iter().collect()).await
     }
 
     /// The number of a pattern; one not seen before is written down.
-    pub(crate) async fn pattern(&self, client: &Object, mould: &Mould) -> Result<i32, Fault> {
+    pub(crate) async fn pattern(&self, pool: &Pool, mould: &Mould) -> Result<i32, Fault> {
         let digest = mould.digest();
         if let Some(number) = lock(&self.patterns).get(&digest) {
             return Ok(*number);
         }
+        let client = &pool.get().await?;
         let find = "SELECT number FROM pattern WHERE digest = $1";
         let mut found = query(client, find, &[&digest.as_slice()]).await?;
         if found.is_empty() {
@@ -93,7 +94,7 @@ impl Words {
     }
 }
 
-async fn numbers(known: &Mutex<HashMap<Box<str>, i32>>, client: &Object, table: &Table, texts: BTreeSet<&str>) -> Result<Numbers, Fault> {
+async fn numbers(known: &Mutex<HashMap<Box<str>, i32>>, pool: &Pool, table: &Table, texts: BTreeSet<&str>) -> Result<Numbers, Fault> {
     let mut numbers = Numbers::default();
     let mut missing: Vec<&str> = Vec::new();
     {
@@ -108,6 +109,7 @@ async fn numbers(known: &Mutex<HashMap<Box<str>, i32>>, client: &Object, table: 
     if missing.is_empty() {
         return Ok(numbers);
     }
+    let client = &pool.get().await?;
     let mut found = query(client, table.find, &[&missing]).await?;
     if found.len() < missing.len() {
         // In one order, so that two who add the same words do not wait for each other.

@@ -2,8 +2,8 @@
 
 use crate::{error::StoreError, postgres::fault::Fault};
 use deadpool_postgres::Object;
-use std::sync::Arc;
-use tidings_core::{Clock, Timestamp, lane::LaneSet, time::from_millis};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
+use tidings_core::{Clock, Timestamp, lane::LaneSet, outbox::State, time::from_millis};
 use tokio_postgres::{Row, SimpleQueryMessage, types::ToSql};
 
 /// The reader may get it twice.
@@ -28,6 +28,17 @@ pub(crate) struct Work {
     now_ms: i64,
     /// The lanes in which something may be due after this verb.
     pub(crate) arrived: LaneSet,
+    /// Something is accepted by this verb: see [`super::clock`].
+    pub(crate) accepts: bool,
+}
+
+/// A line of history to be written.
+pub(crate) struct Line<'a> {
+    pub(crate) item: i64,
+    pub(crate) at: i64,
+    pub(crate) what: &'a str,
+    pub(crate) who: Option<&'a str>,
+    pub(crate) detail: Option<Cow<'a, str>>,
 }
 
 /// A bound value.
@@ -50,7 +61,7 @@ impl Work {
         let sql = format!("{begin}; SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint");
         let answer = client.simple_query(&sql).await;
         // From here on there may be a transaction to end.
-        let mut work = Self { client: Some(client), now_ms: 0, arrived: LaneSet::NONE };
+        let mut work = Self { client: Some(client), now_ms: 0, arrived: LaneSet::NONE, accepts: false };
         let told = answer?.into_iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => row.get(0).and_then(|text| text.parse().ok()),
             _ => None,
@@ -87,10 +98,80 @@ impl Work {
         Ok(self.query(sql, values).await?.into_iter().next())
     }
 
+    /// Exactly one row.
+    pub(crate) async fn query_one(&self, sql: &str, values: &[Value<'_>]) -> Result<Row, Fault> {
+        let statement = self.client().prepare_cached(sql).await?;
+        Ok(self.client().query_one(&statement, values).await?)
+    }
+
     /// Runs a statement and gives the number of rows it has changed.
     pub(crate) async fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<u64, Fault> {
         let statement = self.client().prepare_cached(sql).await?;
         Ok(self.client().execute(&statement, values).await?)
+    }
+
+    /// Adds lines to the histories of items, in their order.
+    pub(crate) async fn note(&self, lines: &[Line<'_>]) -> Result<(), Fault> {
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let items: Vec<i64> = lines.iter().map(|line| line.item).collect();
+        let ats: Vec<i64> = lines.iter().map(|line| line.at).collect();
+        let whats: Vec<&str> = lines.iter().map(|line| line.what).collect();
+        let whos: Vec<Option<&str>> = lines.iter().map(|line| line.who).collect();
+        let details: Vec<Option<&str>> = lines.iter().map(|line| line.detail.as_deref()).collect();
+        let sql = "INSERT INTO history (item, at, what, who, detail) SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[])";
+        self.execute(sql, &[&items, &ats, &whats, &whos, &details]).await?;
+        Ok(())
+    }
+
+    /// Adds the same line to the histories of several items.
+    pub(crate) async fn note_each(&self, items: &[i64], what: &str, who: Option<&str>, detail: Option<&str>) -> Result<(), Fault> {
+        let line = |item: &i64| Line { item: *item, at: self.now_ms, what, who, detail: detail.map(Cow::Borrowed) };
+        self.note(&items.iter().map(line).collect::<Vec<_>>()).await
+    }
+
+    /// Ends open items that stand in one of these states. Of two who end an item one deletes its row from `open_item`, and the other finds none.
+    pub(crate) async fn close(&self, items: &[i64], from: &[State], to: State) -> Result<Vec<Closed>, Fault> {
+        let from: Vec<i16> = from.iter().map(|state| small(state.number())).collect();
+        // A claimed item that is ended without an outcome may have reached its reader.
+        let sql = "WITH gone AS (
+                DELETE FROM open_item WHERE id = ANY($1) AND state = ANY($2)
+                RETURNING id, due_at, expires_at, accepted_at, token, attempts, state AS was, flags | (CASE state WHEN 2 THEN 1 ELSE 0 END)::smallint AS flags),
+            ended AS (
+                UPDATE item i SET state = $3::smallint, due_at = g.due_at, expires_at = g.expires_at, accepted_at = g.accepted_at, token = g.token, attempts = g.attempts, flags = g.flags
+                FROM gone g WHERE i.id = g.id RETURNING i.id, i.event, i.letter, i.flags, g.was),
+            troubled AS (
+                INSERT INTO trouble (item, state) SELECT id, $3::smallint FROM gone WHERE $3::smallint > 3 ON CONFLICT (item) DO UPDATE SET state = excluded.state)
+            SELECT id, event, letter, flags, was = 2 FROM ended";
+        let rows = self.query(sql, &[&items, &from, &small(to.number())]).await?;
+        let closed =
+            |row: &Row| Closed { id: row.get(0), event: row.get(1), letter: row.get(2), flags: row.get(3), was_claimed: row.get(4) };
+        Ok(rows.iter().map(closed).collect())
+    }
+
+    /// Erases what was only kept for items that are all final now: the bytes of sensitive letters, the secret fields of events.
+    ///
+    /// Two nodes that end the last two items of a letter at once do not see each other's end; so its row is locked first, and the second one looks when the first one's end is there.
+    pub(crate) async fn erase(&self, closed: &[Closed]) -> Result<(), Fault> {
+        let of = |flag: i16, pick: fn(&Closed) -> i64| {
+            closed.iter().filter(|one| one.flags & flag != 0).map(pick).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
+        };
+        let letters = of(SENSITIVE, |one| one.letter);
+        if !letters.is_empty() {
+            self.query("SELECT id FROM letter WHERE id = ANY($1) ORDER BY id FOR UPDATE", &[&letters]).await?;
+            let sql = "UPDATE letter l SET bytes = NULL WHERE l.id = ANY($1) AND NOT EXISTS (
+                SELECT 1 FROM item i JOIN open_item o ON o.id = i.id WHERE i.letter = l.id AND i.event = ANY($2))";
+            self.execute(sql, &[&letters, &of(SENSITIVE, |one| one.event)]).await?;
+        }
+        let events = of(HAS_SECRET, |one| one.event);
+        if !events.is_empty() {
+            self.query("SELECT event FROM event_secret WHERE event = ANY($1) ORDER BY event FOR UPDATE", &[&events]).await?;
+            let sql = "DELETE FROM event_secret s WHERE s.event = ANY($1) AND NOT EXISTS (
+                SELECT 1 FROM item i JOIN open_item o ON o.id = i.id WHERE i.event = s.event)";
+            self.execute(sql, &[&events]).await?;
+        }
+        Ok(())
     }
 
     /// Ends the transaction. After this it is on disk.
@@ -106,6 +187,16 @@ impl Work {
             Err(error) => Err(Fault::Unsure(error)),
         }
     }
+}
+
+/// An item that has been ended.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    pub(crate) id: i64,
+    pub(crate) event: i64,
+    pub(crate) letter: i64,
+    pub(crate) flags: i16,
+    pub(crate) was_claimed: bool,
 }
 
 /// Runs a statement and gives its rows.
@@ -147,7 +238,7 @@ pub(crate) fn small(number: i64) -> i16 {
 }
 
 /// A text without the one character that the database does not take (PostgreSQL documentation, "Character Types": the code zero).
-pub(crate) fn text(text: &str) -> std::borrow::Cow<'_, str> {
+pub(crate) fn text(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
 }
 

@@ -182,7 +182,7 @@ fn bring_back(work: &Work<'_>, item: &Found) -> Result<(), Fault> {
 }
 
 /// A span of time, in milliseconds, for an operator's eye.
-fn in_words(ms: i64) -> String {
+pub(crate) fn in_words(ms: i64) -> String {
     const UNITS: [(i64, &str); 4] = [(86_400_000, "days"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
     let (unit, name) = UNITS.into_iter().find(|(unit, _)| ms >= 2 * unit - unit / 60).unwrap_or((1_000, "s"));
     format!("{} {name}", ((ms + unit / 2) / unit).max(1))

@@ -25,7 +25,11 @@ impl Suite {
     }
 
     /// Has a test run in a database of its own.
-    pub(crate) fn run<F: Future<Output = ()> + Send + 'static>(&mut self, name: &'static str, test: impl FnOnce(House) -> F + Send + 'static) {
+    pub(crate) fn run<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        name: &'static str,
+        test: impl FnOnce(House) -> F + Send + 'static,
+    ) {
         if self.only.as_deref().is_some_and(|only| !name.contains(only)) {
             return;
         }

@@ -59,7 +59,8 @@ pub(crate) async fn a_server() -> Arc<Postgres> {
     // Connections end a little after those who had them; a database that somebody is connected to is not copied.
     let others = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{TEMPLATE}'");
     let watched = Arc::clone(&server);
-    let alone = move || tidings_testkit::wait::until("the template to be left", LEASE, || (watched.sql("postgres", &others) == "0").then_some(()));
+    let alone =
+        move || tidings_testkit::wait::until("the template to be left", LEASE, || (watched.sql("postgres", &others) == "0").then_some(()));
     tokio::task::spawn_blocking(alone).await.unwrap();
     server
 }

@@ -56,9 +56,11 @@ CREATE TABLE item (
     due_at bigint NOT NULL,
     expires_at bigint NOT NULL,
     accepted_at bigint NOT NULL,
+    token bigint NOT NULL,        -- counts the leases
     kind integer NOT NULL,        -- word
     relay integer NOT NULL,
     attempts integer NOT NULL,
+    size integer NOT NULL,        -- of its letter, in bytes
     span integer NOT NULL,        -- the day of its id: see item_recipient
     folded_hash integer NOT NULL,
     lane smallint NOT NULL,
