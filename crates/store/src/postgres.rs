@@ -19,6 +19,7 @@ mod claim;
 mod clock;
 mod connect;
 mod desk;
+mod ending;
 mod fanout;
 mod fault;
 mod filter;
@@ -33,7 +34,7 @@ mod work;
 
 use crate::{
     error::StoreError,
-    flood::{BatchItem, BatchRow, BatchState, FanOutRow, FanOutStep},
+    flood::{BatchItem, BatchRow, BatchState, Digest, FanOutRow, FanOutStep},
     open::OpenOptions,
     pack::Patterns,
     postgres::{
@@ -47,7 +48,7 @@ use crate::{
     },
     seal::{SealKey, fill, hex},
     store::{
-        Acceptance, Accepted, Acted, Action, Arrivals, Claim, Depth, EventRecord, Filter, ItemDetail, ItemRow, Lease, Page, RelayReport,
+        Acceptance, Accepted, Acted, Action, Arrivals, Claim, Depth, EventRecord, EventSpan, Filter, ItemDetail, ItemRow, Lease, Page, RelayReport,
         RelayStanding, Settled, Store, TokenRecord,
     },
 };
@@ -234,7 +235,7 @@ impl PostgresStore {
         });
         caretaker::round(&base).await;
         let accepting = Arc::clone(&base);
-        let accepting = Desk::open(GROUPS, accept::bytes, move |group| Box::pin(accept::group(Arc::clone(&accepting), group)));
+        let accepting = Desk::open(GROUPS, |batch: &Vec<accept::Ready>| accept::bytes(batch), move |group| Box::pin(accept::group(Arc::clone(&accepting), group)));
         let settling = Arc::clone(&base);
         let settling = Desk::open(GROUPS, settle::bytes, move |group| Box::pin(settle::group(Arc::clone(&settling), group)));
         let beside = vec![
@@ -319,6 +320,10 @@ impl Store for PostgresStore {
         self.base.again(Unsure::Again, || read::event(&self.base, id)).await
     }
 
+    async fn events(&self, span: EventSpan, after: Option<Id>, limit: u16) -> Result<Vec<EventRecord>, StoreError> {
+        self.base.again(Unsure::Again, || read::events(&self.base, &span, after, limit)).await
+    }
+
     async fn depths(&self) -> Result<Vec<Depth>, StoreError> {
         self.base.again(Unsure::Again, || read::depths(&self.base)).await
     }
@@ -385,13 +390,23 @@ impl Store for PostgresStore {
     async fn end_batch(&self, id: Id, end: BatchState, by: &str) -> Result<Option<Acted>, StoreError> {
         let mut acted = Acted { changed: 0, skipped: 0 };
         loop {
-            let Some(step) = self.base.again(Unsure::Refuse, || guard::end(&self.base, id, end, by)).await? else { return Ok(None) };
+            let Some(step) = self.base.again(Unsure::Refuse, || ending::end(&self.base, id, end, by)).await? else { return Ok(None) };
             acted.changed += step.acted.changed;
             acted.skipped += step.acted.skipped;
             if !step.more {
                 return Ok(Some(acted));
             }
         }
+    }
+
+    async fn digest(&self, batch: Id, digests: Vec<Digest>, by: &str) -> Result<Vec<Option<Accepted>>, StoreError> {
+        let (acceptances, items): (Vec<_>, Vec<_>) = digests.into_iter().map(|digest| (digest.acceptance, digest.items)).unzip();
+        let digests: Vec<_> = accept::ready(&self.base, acceptances).await?.into_iter().zip(items).collect();
+        self.base.again(Unsure::Refuse, || ending::digest(&self.base, batch, &digests, by)).await
+    }
+
+    async fn broken_off(&self, limit: u16) -> Result<Vec<BatchRow>, StoreError> {
+        self.base.again(Unsure::Again, || ending::broken_off(&self.base, limit)).await
     }
 
     async fn add_token(&self, token: TokenRecord) -> Result<(), StoreError> {

@@ -122,7 +122,7 @@ fn make_small(base: &Base, letter: &mut Letter) -> Result<Option<Arc<Mould>>, St
 }
 
 /// About how much a batch writes.
-pub(crate) fn bytes(batch: &Vec<Ready>) -> usize {
+pub(crate) fn bytes(batch: &[Ready]) -> usize {
     let one = |ready: &Ready| {
         let (a, rest) = (&ready.acceptance, &ready.rest);
         a.data.len()

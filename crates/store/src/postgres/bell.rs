@@ -84,10 +84,10 @@ impl Bell {
         let mut messages = futures_util::stream::poll_fn(move |context| connection.poll_message(context));
         let (asked, hear) = (client.batch_execute("LISTEN tidings_arrivals"), async {
             while let Some(message) = messages.next().await {
-                if let AsyncMessage::Notification(notice) = message? {
-                    if let Some(lanes) = self.lanes_of(notice.payload()) {
-                        arrivals.send_modify(|arrivals| arrivals.count(lanes));
-                    }
+                if let AsyncMessage::Notification(notice) = message?
+                    && let Some(lanes) = self.lanes_of(notice.payload())
+                {
+                    arrivals.send_modify(|arrivals| arrivals.count(lanes));
                 }
             }
             Ok(())

@@ -32,7 +32,7 @@ const DUE: &str = "SELECT c.id, c.lane, c.due_at, c.state, c.token, c.attempts, 
 
 /// A due item as it was found; locked until the transaction ends.
 #[derive(Debug, Clone, Copy)]
-struct Due {
+struct Found {
     id: i64,
     lane: Lane,
     due_at: i64,
@@ -85,19 +85,19 @@ pub(crate) async fn claim(base: &Base, claim: &Claim) -> Result<Vec<Lease>, Faul
 }
 
 /// Locks due items of these lanes: at most `each` of each, and `most` in all.
-async fn due(work: &Work, claim: &Claim, lanes: &[Lane], each: usize, most: usize) -> Result<Vec<Due>, Fault> {
+async fn due(work: &Work, claim: &Claim, lanes: &[Lane], each: usize, most: usize) -> Result<Vec<Found>, Fault> {
     let lanes: Vec<i16> = lanes.iter().map(|lane| small(lane.number())).collect();
     let without = if claim.taken_over_by.is_some() { SENSITIVE } else { 0 };
     let [each, most] = [each, most].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
     let rows = work.query(DUE, &[&claim.relay, &lanes, &work.now_ms(), &without, &each, &most]).await?;
-    let mut found = rows.iter().map(found).collect::<Result<Vec<_>, _>>()?;
+    let mut found = rows.iter().map(read_due).collect::<Result<Vec<_>, _>>()?;
     found.sort_by_key(|due| (due.lane, due.due_at, due.id));
     Ok(found)
 }
 
-fn found(row: &Row) -> Result<Due, StoreError> {
+fn read_due(row: &Row) -> Result<Found, StoreError> {
     let lane: i16 = row.get(1);
-    Ok(Due {
+    Ok(Found {
         id: row.get(0),
         lane: Lane::from_number(lane.into()).ok_or_else(|| StoreError::Corrupt(format!("open_item.lane: {lane}")))?,
         due_at: row.get(2),
@@ -113,7 +113,7 @@ fn found(row: &Row) -> Result<Due, StoreError> {
 /// What a claim has found so far.
 struct Gathering {
     limit: usize,
-    given: Vec<Due>,
+    given: Vec<Found>,
     /// Bytes of letters that may still be given.
     room: usize,
     /// The next letter would have been too much.
@@ -121,7 +121,7 @@ struct Gathering {
 }
 
 impl Gathering {
-    fn take(&mut self, due: impl IntoIterator<Item = Due>) {
+    fn take(&mut self, due: impl IntoIterator<Item = Found>) {
         for one in due {
             if self.full || self.given.len() >= self.limit {
                 return;
@@ -136,7 +136,7 @@ impl Gathering {
     }
 }
 
-async fn gather(work: &Work, claim: &Claim) -> Result<Vec<Due>, Fault> {
+async fn gather(work: &Work, claim: &Claim) -> Result<Vec<Found>, Fault> {
     let (limit, share) = (usize::from(claim.limit), usize::from(claim.share.min(claim.limit)));
     let lanes: Vec<Lane> = claim.lanes.iter().collect();
     let mut gathering = Gathering { limit, given: Vec::new(), room: claim.max_bytes, full: false };
@@ -156,7 +156,7 @@ async fn give_share(work: &Work, claim: &Claim, gathering: &mut Gathering, sure:
         return Ok(());
     }
     let each = gathering.limit - sure;
-    let mut lower: VecDeque<Vec<Due>> = VecDeque::new();
+    let mut lower: VecDeque<Vec<Found>> = VecDeque::new();
     for one in due(work, claim, &below, each, each * below.len()).await? {
         match lower.back_mut().filter(|lane| lane[0].lane == one.lane) {
             Some(lane) => lane.push(one),
@@ -190,7 +190,7 @@ async fn give_share(work: &Work, claim: &Claim, gathering: &mut Gathering, sure:
 type Spoilt = Vec<(i64, String)>;
 
 /// Reads what delivery needs, in the order of the claim.
-async fn read(base: &Base, work: &Work, found: &[Due]) -> Result<(Vec<Lease>, Spoilt), Fault> {
+async fn read(base: &Base, work: &Work, found: &[Found]) -> Result<(Vec<Lease>, Spoilt), Fault> {
     let ids: Vec<i64> = found.iter().map(|due| due.id).collect();
     let sql = "SELECT i.id, i.event, i.letter, i.role, i.recipient, k.text, l.message_id, l.sender, l.sensitive, l.bytes, l.pattern
         FROM item i JOIN letter l ON l.id = i.letter JOIN word k ON k.number = i.kind WHERE i.id = ANY($1)";
@@ -209,7 +209,7 @@ async fn read(base: &Base, work: &Work, found: &[Due]) -> Result<(Vec<Lease>, Sp
     Ok((leases, spoilt))
 }
 
-async fn lease(base: &Base, work: &Work, due: &Due, row: &Row) -> Result<Result<Lease, String>, Fault> {
+async fn lease(base: &Base, work: &Work, due: &Found, row: &Row) -> Result<Result<Lease, String>, Fault> {
     let spoilt = |why: &str| Ok(Err(why.to_owned()));
     let Some(stored) = row.get::<_, Option<&[u8]>>(9) else { return spoilt("its letter has been erased") };
     let bytes: Arc<[u8]> = if row.get(8) {

@@ -52,11 +52,11 @@ impl Address {
     pub(crate) fn parse(url: &str) -> Result<Self, StoreError> {
         let shown = PathBuf::from(crate::open::without_secrets(url));
         let failed = |source: Cause| StoreError::Open { path: shown.clone(), source };
-        let (plain, mode, plan) = encryption(url).map_err(failed)?;
+        let (rest, mode, plan) = encryption(url).map_err(failed)?;
         // The driver's own words may repeat a part of the URL, but never its password.
-        let mut config: Config = plain.parse().map_err(|error: tokio_postgres::Error| failed(in_full(&error).into()))?;
+        let mut config: Config = rest.parse().map_err(|error: tokio_postgres::Error| failed(in_full(&error).into()))?;
         config.ssl_mode(mode);
-        if config.get_hosts().len() > 1 && !plain.contains("target_session_attrs") {
+        if config.get_hosts().len() > 1 && !rest.contains("target_session_attrs") {
             // Of several, the primary: wherever it is after a failover.
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
@@ -207,8 +207,8 @@ mod tests {
         assert_eq!(asked("?sslmode=verify-full").unwrap(), (SslMode::Require, Trust::Host));
         assert!(asked("?sslmode=yes").unwrap_err().to_string().contains("verify-full"));
         assert!(asked("?sslcert=x").unwrap_err().to_string().contains("sslcert is not supported"));
-        let (plain, _, plan) = encryption("postgres://u@h/d?sslmode=require&connect_timeout=3&sslrootcert=/my%20ca.pem&a=b").unwrap();
-        assert_eq!(plain, "postgres://u@h/d?connect_timeout=3&a=b");
+        let (rest, _, plan) = encryption("postgres://u@h/d?sslmode=require&connect_timeout=3&sslrootcert=/my%20ca.pem&a=b").unwrap();
+        assert_eq!(rest, "postgres://u@h/d?connect_timeout=3&a=b");
         assert_eq!(plan.authorities, Some(PathBuf::from("/my ca.pem")));
     }
 

@@ -14,16 +14,13 @@ use crate::{
         words::Numbers,
         work::{Work, count, whole},
     },
-    store::Acted,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use tidings_core::{Id, flood::Flood, kind::Kind, lane::LaneSet, outbox::State, time::from_millis};
+use tidings_core::{Id, flood::Flood, kind::Kind, time::from_millis};
 use tokio_postgres::Row;
 
 const MINUTE_MS: i64 = 60_000;
 const MINUTES: i64 = 60;
-/// Items that are let go or cancelled in one transaction.
-const STEP: i64 = 2000;
 
 /// The guard's word on an item: it is held in this batch.
 #[derive(Debug, Clone)]
@@ -39,9 +36,12 @@ pub(crate) struct Verdict {
     pub(crate) cancelled: bool,
 }
 
+/// People of each rule, and the first item of each.
+type Weights<'a> = BTreeMap<&'a str, (u64, Id)>;
+
 /// How many people each rule of an event tells, and the first item of each; without what is not held back whatever happens.
-fn weights(ready: &Ready) -> BTreeMap<&str, (u64, Id)> {
-    let mut counts: BTreeMap<&str, (u64, Id)> = BTreeMap::new();
+fn weights(ready: &Ready) -> Weights<'_> {
+    let mut counts: Weights<'_> = BTreeMap::new();
     if ready.acceptance.guard.is_some() {
         for place in 0..ready.rest.items.len() {
             if let Some(rule) = weighed_rule(ready, place) {
@@ -62,7 +62,7 @@ fn weighed_rule(ready: &Ready, place: usize) -> Option<&str> {
 
 /// Whether none of these events is too much, and none of their rules has an open batch: the way of ordinary days. Then their people are counted.
 pub(crate) async fn is_calm(work: &Work, new: &[&Ready]) -> Result<bool, Fault> {
-    let weighed: Vec<(&Ready, BTreeMap<&str, (u64, Id)>)> =
+    let weighed: Vec<(&Ready, Weights<'_>)> =
         new.iter().map(|ready| (*ready, weights(ready))).filter(|(_, counts)| !counts.is_empty()).collect();
     if weighed.is_empty() {
         return Ok(true);
@@ -268,7 +268,7 @@ pub(crate) async fn verdict(work: &Work, batch: i64) -> Result<Option<Verdict>, 
     let row = work.query_opt("SELECT state FROM guard_batch WHERE id = $1 FOR UPDATE", &[&batch]).await?;
     Ok(match row.as_ref().map(|row| row.get::<_, &str>(0)) {
         Some("held") => Some(Verdict { kept: Some(Kept { batch, reason: reason(work, batch).await? }), cancelled: false }),
-        Some("cancelled" | "digested") => Some(Verdict { kept: None, cancelled: true }),
+        Some("cancelled") => Some(Verdict { kept: None, cancelled: true }),
         _ => None,
     })
 }
@@ -284,7 +284,8 @@ pub(crate) async fn rule_hour(base: &Base, rule: &str) -> Result<(u64, Option<Id
     Ok((hour.people, batch.map(|(id, _)| Id::from_number(id))))
 }
 
-const BATCH: &str = "SELECT b.id, b.flood, w.text, b.event, b.most, b.people, b.opened_at, b.state, b.ended_at, b.ended_by, b.alerted
+/// A batch, as [`row`] reads it.
+pub(super) const BATCH: &str = "SELECT b.id, b.flood, w.text, b.event, b.most, b.people, b.opened_at, b.state, b.ended_at, b.ended_by, b.alerted
     FROM guard_batch b JOIN word w ON w.number = b.rule";
 
 /// Batches, newest first.
@@ -304,7 +305,7 @@ pub(crate) async fn batch(base: &Base, id: Id) -> Result<Option<BatchRow>, Fault
     Ok(base.query(&format!("{BATCH} WHERE b.id = $1"), &[&id.number()]).await?.first().map(row))
 }
 
-fn row(row: &Row) -> BatchRow {
+pub(super) fn row(row: &Row) -> BatchRow {
     let state: &str = row.get(7);
     BatchRow {
         id: Id::from_number(row.get(0)),
@@ -356,46 +357,3 @@ pub(crate) async fn items(base: &Base, id: Id, after: Option<(i64, i64)>, limit:
     Ok(items)
 }
 
-/// What a step of ending a batch came to.
-pub(crate) struct Ended {
-    pub(crate) acted: Acted,
-    pub(crate) more: bool,
-}
-
-/// A step of the verb: the batch's state first, so that whatever comes later goes by it, then its items. Two who end it differently at once: the condition on its state lets one of them.
-pub(crate) async fn end(base: &Base, id: Id, state: BatchState, by: &str) -> Result<Option<Ended>, Fault> {
-    if state == BatchState::Held {
-        return Err(StoreError::Corrupt(format!("batch {id} is to be ended, and held")).into());
-    }
-    let mut work = base.begin().await?;
-    let number = id.number();
-    let sql = "UPDATE guard_batch SET state = $2, ended_at = coalesce(ended_at, $3), ended_by = coalesce(ended_by, $4) WHERE id = $1 AND (state = 'held' OR state = $2) RETURNING rule";
-    let Some(row) = work.query_opt(sql, &[&number, &state.as_str(), &work.now_ms(), &by]).await? else { return Ok(None) };
-    // Somebody has looked at it: the rule's hour begins anew.
-    work.execute("DELETE FROM guard_minute WHERE rule = $1", &[&row.get::<_, i32>(0)]).await?;
-    let sql = "SELECT g.item FROM guard_item g WHERE g.batch = $1 ORDER BY g.folded_hash, g.item LIMIT $2";
-    let items = ids(&work.query(sql, &[&number, &STEP]).await?);
-    let changed = match state {
-        BatchState::Released => {
-            let released =
-                work.query("UPDATE open_item SET state = 1, node = NULL WHERE id = ANY($1) AND state = 0 RETURNING id", &[&items]).await?;
-            let released = ids(&released);
-            work.note_each(&released, "release", Some(by), None).await?;
-            if !released.is_empty() {
-                work.arrived = LaneSet::ALL;
-            }
-            released.len()
-        }
-        _ => {
-            let closed = work.close(&items, &[State::Held], State::Cancelled).await?;
-            let what = if state == BatchState::Digested { "digest" } else { "cancel" };
-            work.note_each(&closed.iter().map(|one| one.id).collect::<Vec<_>>(), what, Some(by), None).await?;
-            work.erase(&closed).await?;
-            closed.len()
-        }
-    };
-    work.execute("DELETE FROM guard_item WHERE batch = $1 AND item = ANY($2)", &[&number, &items]).await?;
-    base.finish(work).await?;
-    let acted = Acted { changed: changed as u64, skipped: (items.len() - changed) as u64 };
-    Ok(Some(Ended { acted, more: items.len() as u64 == STEP.unsigned_abs() }))
-}

@@ -9,7 +9,7 @@ use crate::{
         filter::{Order, fitting},
         work::{MAYBE_DUPLICATE, SENSITIVE, Work, count, query},
     },
-    store::{Depth, EventRecord, Filter, HistoryLine, ItemDetail, ItemRow, Page},
+    store::{Depth, EventRecord, EventSpan, Filter, HistoryLine, ItemDetail, ItemRow, Page},
 };
 use std::collections::HashMap;
 use tidings_core::{Id, Lane, outbox::State, time::from_millis};
@@ -101,21 +101,52 @@ pub(crate) async fn letter(base: &Base, item: Id) -> Result<Option<Vec<u8>>, Fau
     })
 }
 
+const EVENT: &str = "SELECT e.id, s.text, e.event_id, k.text, e.time, e.accepted_at, e.data, e.trace
+    FROM event e JOIN word s ON s.number = e.source JOIN word k ON k.number = e.kind";
+
+fn event_record(row: &Row) -> EventRecord {
+    EventRecord {
+        id: Id::from_number(row.get(0)),
+        source: row.get(1),
+        event_id: row.get(2),
+        kind: row.get(3),
+        time: from_millis(row.get(4)),
+        accepted_at: from_millis(row.get(5)),
+        data: row.get(6),
+        trace: row.get(7),
+    }
+}
+
 /// An event as it was accepted.
 pub(crate) async fn event(base: &Base, id: Id) -> Result<Option<EventRecord>, Fault> {
-    let sql = "SELECT s.text, e.event_id, k.text, e.time, e.accepted_at, e.data, e.trace
-        FROM event e JOIN word s ON s.number = e.source JOIN word k ON k.number = e.kind WHERE e.id = $1";
-    let rows = base.query(sql, &[&id.number()]).await?;
-    Ok(rows.first().map(|row| EventRecord {
-        id,
-        source: row.get(0),
-        event_id: row.get(1),
-        kind: row.get(2),
-        time: from_millis(row.get(3)),
-        accepted_at: from_millis(row.get(4)),
-        data: row.get(5),
-        trace: row.get(6),
-    }))
+    Ok(base.query(&format!("{EVENT} WHERE e.id = $1"), &[&id.number()]).await?.first().map(event_record))
+}
+
+/// About so many bytes of data and traces of a page of events.
+const EVENTS_BYTES: i64 = 8 << 20;
+
+/// Events of a span, by id. Which of them make up a page is found out by their sizes, so that a page of large ones is not read to be cut.
+pub(crate) async fn events(base: &Base, span: &EventSpan, after: Option<Id>, limit: u16) -> Result<Vec<EventRecord>, Fault> {
+    let first = after.map_or(i64::MIN, |after| after.number().saturating_add(1)).max(Id::first_of(span.since).number());
+    let work = base.look().await?;
+    let kinds: Vec<i32> = work.query("SELECT number FROM word WHERE text = ANY($1)", &[&span.kinds]).await?.iter().map(|row| row.get(0)).collect();
+    if kinds.is_empty() && !span.kinds.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT id, octet_length(data) + octet_length(trace)::bigint FROM event
+        WHERE id >= $1 AND accepted_at >= $2 AND accepted_at < $3 AND (cardinality($4::integer[]) = 0 OR kind = ANY($4)) ORDER BY id LIMIT $5";
+    let (since, until, limit) = (span.since.as_millisecond(), span.until.as_millisecond(), i64::from(limit.max(1)));
+    let (mut ids, mut bytes) = (Vec::new(), 0);
+    for row in work.query(sql, &[&first, &since, &until, &kinds, &limit]).await? {
+        bytes += row.get::<_, i64>(1);
+        if bytes > EVENTS_BYTES && !ids.is_empty() {
+            break;
+        }
+        ids.push(row.get::<_, i64>(0));
+    }
+    let rows = work.query(&format!("{EVENT} WHERE e.id = ANY($1) ORDER BY e.id"), &[&ids]).await?;
+    base.finish(work).await?;
+    Ok(rows.iter().map(event_record).collect())
 }
 
 /// How much stands in the outbox: counted among what is open.
