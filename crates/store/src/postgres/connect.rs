@@ -17,7 +17,7 @@ use tokio_postgres::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// The schema, step by step. A step that has been released is never changed.
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_outbox.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_outbox.sql"), include_str!("migrations/0002_mirror.sql")];
 
 /// Connections of one node. A verb takes one for a few milliseconds; more would wait for each other inside the server.
 const CONNECTIONS: usize = 12;

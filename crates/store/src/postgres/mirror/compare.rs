@@ -27,13 +27,13 @@ use tidings_core::directory::{Became, Change, Entry, Head, Link, LinkRole};
 use tokio_postgres::{Client, types::Type};
 
 /// What changes make different. The transaction sees one moment.
-pub(super) async fn compare(db: &Client, directory: &str, changes: Vec<Change>) -> Result<Vec<Difference>, Fault> {
+pub(super) async fn compare(db: &Client, directory: &str, changes: &[Change]) -> Result<Vec<Difference>, Fault> {
     let directory = standing::number(db, directory).await?.unwrap_or(NO_DIRECTORY);
     let keys: Vec<&str> = changes.iter().map(Change::key).collect();
     let kept = rows::kept(db, directory, &keys).await?;
-    let bearers = names::bearers(db, directory, &asked(&changes, &kept)).await?;
+    let bearers = names::bearers(db, directory, &asked(changes, &kept)).await?;
     let mut batch = Batch::default();
-    for change in &changes {
+    for change in changes {
         batch.take(change.key(), &change.what, &kept);
     }
     let mut bearers = bearers.into_iter();
@@ -260,7 +260,9 @@ async fn compare_whole(db: &Client, sheets: &mut [Sheet<'_>], batch: &Batch) -> 
         }
     }
     for sheet in sheets {
-        if let Told::Whole(wanted) = std::mem::replace(&mut sheet.links, Told::Nothing) {
+        if matches!(sheet.links, Told::Whole(_))
+            && let Told::Whole(wanted) = std::mem::replace(&mut sheet.links, Told::Nothing)
+        {
             sheet.added.extend(wanted.left());
             sheet.altered.sort_unstable_by_key(|(role, _, target)| (*role, *target));
             sheet.removed.sort_unstable_by_key(|(role, _, target)| (*role, *target));
@@ -286,7 +288,7 @@ async fn compare_parts(db: &Client, sheets: &mut [Sheet<'_>]) -> Result<(), Faul
     }
     let mirrored = terms(db, &objects, &roles, &targets).await?;
     for sheet in sheets {
-        let Some(id) = sheet.id() else { continue };
+        let (Told::Parts(..), Some(id)) = (&sheet.links, sheet.id()) else { continue };
         let Told::Parts(wanted, removed) = std::mem::replace(&mut sheet.links, Told::Nothing) else { continue };
         let there = |role: LinkRole, end| if let End::Row(target) = end { mirrored.get(&(id, role, target)).copied() } else { None };
         let mut away = HashSet::new();

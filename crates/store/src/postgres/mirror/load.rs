@@ -9,8 +9,8 @@ use crate::{
         mirror::{
             flush, links,
             names::{self, Names},
-            rows::{self, ASKED, Kept, hash, small},
-            scribe::{LinkKey, LinkRow, Pending, Scribe, link_key},
+            rows::{self, ASKED, Kept, hash},
+            scribe::{LinkKey, LinkRow, Pending, Scribe},
             standing::{self, Numbers},
         },
     },
@@ -19,6 +19,15 @@ use futures_util::{TryStreamExt, pin_mut};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use tidings_core::directory::Entry;
 use tokio_postgres::{Client, types::Type};
+
+/// What one transaction loads.
+#[derive(Clone, Copy)]
+pub(super) struct Step<'a> {
+    pub(super) directory: &'a str,
+    pub(super) entries: &'a [Entry],
+    pub(super) generation: i64,
+    pub(super) bookmark: Option<&'a [u8]>,
+}
 
 /// An entry with the row it was given.
 struct Placed<'a> {
@@ -29,14 +38,8 @@ struct Placed<'a> {
 }
 
 /// The verb: one transaction. Gives how many objects are new.
-pub(super) async fn load(
-    db: &Client,
-    directory: &str,
-    entries: &[Entry],
-    generation: i64,
-    bookmark: Option<&[u8]>,
-    now: i64,
-) -> Result<u64, Fault> {
+pub(super) async fn load(db: &Client, step: &Step<'_>, now: i64) -> Result<u64, Fault> {
+    let Step { directory, entries, generation, bookmark } = *step;
     let (directory, _) = standing::enter(db, directory).await?;
     let entries: Vec<&Entry> = last_of_each_key(entries).collect();
     let keys: Vec<&str> = entries.iter().map(|entry| entry.head.key.as_str()).collect();

@@ -11,7 +11,7 @@ use crate::{
         },
     },
 };
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 use tidings_core::{directory::LinkRole, subject::ObjectType};
 use tokio_postgres::{
     Client,
@@ -36,9 +36,9 @@ pub(super) async fn find(db: &Client, directory: &str, attribute: &str, value: &
 }
 
 /// Objects by their keys, in the keys' order.
-pub(super) async fn keyed(db: &Client, directory: &str, keys: &[String]) -> Result<Vec<MirrorObject>, Fault> {
+pub(super) async fn keyed(db: &Client, directory: &str, keys: &[Cow<'_, str>]) -> Result<Vec<MirrorObject>, Fault> {
     let Some(number) = standing::number(db, directory).await? else { return Ok(Vec::new()) };
-    let keys: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
+    let keys: BTreeSet<&str> = keys.iter().map(AsRef::as_ref).collect();
     let keys: Vec<&str> = keys.into_iter().collect();
     let mut kept = rows::kept(db, number, &keys).await?;
     Ok(keys.into_iter().filter_map(|key| kept.remove(key)).map(|kept| kept.object).collect())
@@ -69,10 +69,10 @@ pub(super) async fn listing(
 }
 
 /// Links of an object to certain others.
-pub(super) async fn linked(db: &Client, object: ObjectId, role: LinkRole, asked: &[String]) -> Result<Vec<MirrorLink>, Fault> {
+pub(super) async fn linked(db: &Client, object: ObjectId, role: LinkRole, asked: &[Cow<'_, str>]) -> Result<Vec<MirrorLink>, Fault> {
     let of = "SELECT directory FROM object WHERE id = $1";
     let Some(row) = db.query_typed_opt(of, &[(&object.0, Type::INT8)]).await? else { return Ok(Vec::new()) };
-    let asked: Vec<&str> = asked.iter().map(String::as_str).collect::<BTreeSet<_>>().into_iter().collect();
+    let asked: Vec<&str> = asked.iter().map(AsRef::as_ref).collect::<BTreeSet<_>>().into_iter().collect();
     let found = names::bearers(db, row.try_get(0)?, &asked).await?;
     let targets: Vec<i64> = found.into_iter().flatten().map(|bearer| bearer.id).collect::<BTreeSet<_>>().into_iter().collect();
     let sql = format!(

@@ -48,6 +48,12 @@ pub(super) async fn number(db: &Client, name: &str) -> Result<Option<i32>, Fault
     Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
+/// The verb: makes a directory known.
+pub(super) async fn make(db: &Client, name: &str) -> Result<DirectoryStanding, Fault> {
+    enter(db, name).await?;
+    Ok(of(db, name).await?.expect("it was made a line ago"))
+}
+
 /// A directory's number and its latest refresh; an unknown one is made. Whoever else writes this directory waits until the transaction is over.
 pub(super) async fn enter(db: &Client, name: &str) -> Result<(i32, i64), Fault> {
     let take = "SELECT number, generation FROM directory WHERE name = $1 FOR UPDATE";

@@ -1,0 +1,231 @@
+//! The mirror on PostgreSQL. A verb that writes a directory takes its row first, so that nodes that feed the same one go one after the other; what is written goes table by
+//! table, a statement for all rows. Comparisons see one moment of the database.
+//!
+//! Statements that carry many rows are sent with their types and not kept by the connection: they are planned for what they carry and for what the tables hold at that time. A plan
+//! that was made while the tables were small would go on through a whole first load.
+//!
+//! Writing is not tried again when the answer to a commit was lost: whether it is written a comparison shows, and that is what the caller of [`Mirror::record`] does next. A load can be done
+//! again, and so it is.
+
+mod compare;
+mod flush;
+mod links;
+mod load;
+mod look_up;
+mod names;
+mod plain;
+mod read;
+mod record;
+mod rows;
+mod scribe;
+mod standing;
+
+use crate::{
+    error::StoreError,
+    mirror::{Difference, DirectoryStanding, LinkPage, Mirror, MirrorLink, MirrorObject, ObjectId, ObjectPage, Record, Walk, steps},
+    postgres::{PostgresStore, Unsure, accept, work::text},
+    store::{Acceptance, Accepted},
+};
+use async_trait::async_trait;
+use tidings_core::{
+    directory::{Change, Entry, LinkRole},
+    subject::ObjectType,
+};
+use tokio_postgres::Client;
+
+/// Asks questions, each of which sees what is committed when it is asked.
+macro_rules! ask {
+    ($store:ident, $db:ident => $question:expr) => {
+        $store
+            .base
+            .again(Unsure::Again, || async {
+                let client = $store.base.client().await?;
+                let $db: &Client = &client;
+                $question.await
+            })
+            .await
+    };
+}
+
+/// Writes in one transaction.
+macro_rules! write {
+    ($store:ident, $db:ident, $now:ident => $verb:expr) => {
+        $store
+            .base
+            .again(Unsure::Refuse, || async {
+                let work = $store.base.begin().await?;
+                let ($db, $now): (&Client, i64) = (work.client(), work.now_ms());
+                let answer = $verb.await?;
+                $store.base.finish(work).await?;
+                Ok(answer)
+            })
+            .await
+    };
+}
+
+#[async_trait]
+impl Mirror for PostgresStore {
+    async fn directory(&self, name: &str) -> Result<DirectoryStanding, StoreError> {
+        match ask!(self, db => standing::of(db, name))? {
+            Some(known) => Ok(known),
+            None => write!(self, db, _now => standing::make(db, name)),
+        }
+    }
+
+    async fn directories(&self) -> Result<Vec<DirectoryStanding>, StoreError> {
+        ask!(self, db => standing::all(db))
+    }
+
+    async fn compare(&self, directory: &str, mut changes: Vec<Change>) -> Result<Vec<Difference>, StoreError> {
+        changes.iter_mut().for_each(plain::change);
+        let changes = &changes;
+        let compare = || async {
+            let work = self.base.look().await?;
+            let differences = compare::compare(work.client(), directory, changes).await?;
+            self.base.finish(work).await?;
+            Ok(differences)
+        };
+        self.base.again(Unsure::Again, compare).await
+    }
+
+    async fn record(&self, mut record: Record) -> Result<Vec<Accepted>, StoreError> {
+        record.seen.iter_mut().for_each(plain::text);
+        let events = accept::ready(std::mem::take(&mut record.acceptances), &self.base)?;
+        let record = &record;
+        let write = || async {
+            let words = accept::words(&self.base, &events).await?;
+            let mut work = self.base.begin().await?;
+            record::record(work.client(), record, work.now_ms()).await?;
+            let accepted = accept::accept(&mut work, &events, &words).await?;
+            self.base.finish(work).await?;
+            Ok(accepted)
+        };
+        self.base.again(Unsure::Refuse, write).await
+    }
+
+    /// In transactions of some ten thousand entries, the bookmark with the last. Should one fail, those before it stay done, and doing it again does the rest.
+    async fn load(
+        &self,
+        directory: &str,
+        mut entries: Vec<Entry>,
+        generation: i64,
+        mut bookmark: Option<Vec<u8>>,
+    ) -> Result<u64, StoreError> {
+        entries.iter_mut().for_each(plain::entry);
+        let mut steps = steps::steps(entries);
+        if steps.is_empty() {
+            steps.push(Vec::new());
+        }
+        let (mut new, last) = (0, steps.len() - 1);
+        for (place, entries) in steps.into_iter().enumerate() {
+            let bookmark = if place == last { bookmark.take() } else { None };
+            let step = load::Step { directory, entries: &entries, generation, bookmark: bookmark.as_deref() };
+            new += write!(self, db, now => load::load(db, &step, now))?;
+        }
+        Ok(new)
+    }
+
+    async fn begin_refresh(&self, directory: &str) -> Result<i64, StoreError> {
+        write!(self, db, _now => standing::begin_refresh(db, directory))
+    }
+
+    async fn unseen(&self, directory: &str, generation: i64) -> Result<(u64, u64), StoreError> {
+        ask!(self, db => standing::unseen(db, directory, generation))
+    }
+
+    async fn unseen_keys(
+        &self,
+        directory: &str,
+        generation: i64,
+        after: Option<ObjectId>,
+        limit: u32,
+    ) -> Result<Vec<(ObjectId, String)>, StoreError> {
+        let after = after.map_or(i64::MIN, |after| after.0);
+        ask!(self, db => standing::unseen_keys(db, directory, generation, after, limit))
+    }
+
+    async fn end_refresh(&self, directory: &str, bookmark: Option<Vec<u8>>) -> Result<(), StoreError> {
+        let bookmark = bookmark.as_deref();
+        write!(self, db, now => standing::end_refresh(db, directory, bookmark, now))
+    }
+
+    async fn report_source(&self, directory: &str, failure: Option<String>, news: Option<Acceptance>) -> Result<bool, StoreError> {
+        let failure = failure.as_deref().map(text);
+        let news = accept::ready(news.into_iter().collect(), &self.base)?;
+        let write = || async {
+            let words = accept::words(&self.base, &news).await?;
+            let mut work = self.base.begin().await?;
+            let changed = standing::report(work.client(), directory, failure.as_deref(), work.now_ms()).await?;
+            if changed {
+                // The event is accepted only if what it says is news.
+                accept::accept(&mut work, &news, &words).await?;
+            }
+            self.base.finish(work).await?;
+            Ok(changed)
+        };
+        self.base.again(Unsure::Refuse, write).await
+    }
+
+    async fn object(&self, directory: &str, name: &str) -> Result<Option<MirrorObject>, StoreError> {
+        let name = &*text(name);
+        ask!(self, db => read::object(db, directory, name))
+    }
+
+    async fn document(&self, object: ObjectId) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.documents(&[object]).await?.remove(0))
+    }
+
+    async fn objects(&self, directory: Option<&str>, after: Option<ObjectId>, limit: u32) -> Result<ObjectPage, StoreError> {
+        ask!(self, db => read::objects(db, directory, after, limit))
+    }
+
+    async fn keyed(&self, directory: &str, keys: &[String]) -> Result<Vec<MirrorObject>, StoreError> {
+        let keys: Vec<_> = keys.iter().map(|key| text(key)).collect();
+        ask!(self, db => look_up::keyed(db, directory, &keys))
+    }
+
+    async fn documents(&self, objects: &[ObjectId]) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let ids: Vec<i64> = objects.iter().map(|object| object.0).collect();
+        let mut found = ask!(self, db => rows::documents(db, &ids))?;
+        Ok(ids.iter().map(|id| found.remove(id)).collect())
+    }
+
+    async fn find(&self, directory: &str, attribute: &str, value: &str) -> Result<Vec<MirrorObject>, StoreError> {
+        ask!(self, db => look_up::find(db, directory, attribute, value))
+    }
+
+    async fn listing(
+        &self,
+        directory: &str,
+        object_type: &ObjectType,
+        offset: u64,
+        limit: u32,
+    ) -> Result<(u64, Vec<MirrorObject>), StoreError> {
+        ask!(self, db => look_up::listing(db, directory, object_type, offset, limit))
+    }
+
+    async fn linked(&self, object: ObjectId, role: LinkRole, names: &[String]) -> Result<Vec<MirrorLink>, StoreError> {
+        let names: Vec<_> = names.iter().map(|name| text(name)).collect();
+        ask!(self, db => look_up::linked(db, object, role, &names))
+    }
+
+    async fn groups_named(&self, directory: Option<&str>, name: &str) -> Result<Vec<MirrorObject>, StoreError> {
+        ask!(self, db => read::groups_named(db, directory, name))
+    }
+
+    async fn links(&self, object: ObjectId, role: LinkRole, after: Option<ObjectId>, limit: u32) -> Result<LinkPage, StoreError> {
+        ask!(self, db => read::links(db, object, role, after, limit))
+    }
+
+    async fn links_to(&self, object: ObjectId, role: LinkRole, after: Option<ObjectId>, limit: u32) -> Result<LinkPage, StoreError> {
+        ask!(self, db => read::links_to(db, object, role, after, limit))
+    }
+
+    async fn managers(&self, object: ObjectId, levels: u8) -> Result<Vec<MirrorObject>, StoreError> {
+        ask!(self, db => read::managers(db, object, levels))
+    }
+
+    async fn members(&self, group: ObjectId, depth: Walk, after: Option<ObjectId>, limit: u32) -> Result<ObjectPage, StoreError> {
+        ask!(self, db => read::members(db, group, depth, after, limit))
+    }
+}
