@@ -24,6 +24,7 @@ mod fanout;
 mod fault;
 mod filter;
 mod guard;
+mod mirror;
 mod read;
 mod relays;
 mod settle;

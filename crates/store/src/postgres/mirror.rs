@@ -90,13 +90,13 @@ impl Mirror for PostgresStore {
 
     async fn record(&self, mut record: Record) -> Result<Vec<Accepted>, StoreError> {
         record.seen.iter_mut().for_each(plain::text);
-        let events = accept::ready(std::mem::take(&mut record.acceptances), &self.base)?;
+        let events = accept::ready(&self.base, std::mem::take(&mut record.acceptances)).await?;
+        let events: Vec<&accept::Ready> = events.iter().collect();
         let record = &record;
         let write = || async {
-            let words = accept::words(&self.base, &events).await?;
             let mut work = self.base.begin().await?;
             record::record(work.client(), record, work.now_ms()).await?;
-            let accepted = accept::accept(&mut work, &events, &words).await?;
+            let accepted = accept::write(&mut work, &events).await?;
             self.base.finish(work).await?;
             Ok(accepted)
         };
@@ -151,14 +151,14 @@ impl Mirror for PostgresStore {
 
     async fn report_source(&self, directory: &str, failure: Option<String>, news: Option<Acceptance>) -> Result<bool, StoreError> {
         let failure = failure.as_deref().map(text);
-        let news = accept::ready(news.into_iter().collect(), &self.base)?;
+        let news = accept::ready(&self.base, news.into_iter().collect()).await?;
+        let news: Vec<&accept::Ready> = news.iter().collect();
         let write = || async {
-            let words = accept::words(&self.base, &news).await?;
             let mut work = self.base.begin().await?;
             let changed = standing::report(work.client(), directory, failure.as_deref(), work.now_ms()).await?;
             if changed {
                 // The event is accepted only if what it says is news.
-                accept::accept(&mut work, &news, &words).await?;
+                accept::write(&mut work, &news).await?;
             }
             self.base.finish(work).await?;
             Ok(changed)

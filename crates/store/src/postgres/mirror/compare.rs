@@ -313,12 +313,7 @@ async fn compare_parts(db: &Client, sheets: &mut [Sheet<'_>]) -> Result<(), Faul
 }
 
 /// What certain links say, those of them that are there.
-async fn terms(
-    db: &Client,
-    objects: &[i64],
-    roles: &[i16],
-    targets: &[i64],
-) -> Result<HashMap<(i64, LinkRole, i64), Terms>, Fault> {
+async fn terms(db: &Client, objects: &[i64], roles: &[i16], targets: &[i64]) -> Result<HashMap<(i64, LinkRole, i64), Terms>, Fault> {
     let mut found = HashMap::new();
     if objects.is_empty() {
         return Ok(found);

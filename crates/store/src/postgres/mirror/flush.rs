@@ -254,11 +254,13 @@ async fn objects(scribe: &Scribe<'_>) -> Result<(), Fault> {
         );
         db.execute_typed(&sql, &changed.values()).await?;
     }
-    let nameless: Vec<i64> = sheet.nameless.iter().copied().filter(|id| !sheet.changed.contains_key(id) && !sheet.added.contains_key(id)).collect();
+    let nameless: Vec<i64> =
+        sheet.nameless.iter().copied().filter(|id| !sheet.changed.contains_key(id) && !sheet.added.contains_key(id)).collect();
     if !nameless.is_empty() {
         let called = |id: &i64| scribe.names.object(*id).map_or(0, |named| hash(named.referred_to_as()));
         let hashes: Vec<i32> = nameless.iter().map(called).collect();
-        let sql = "UPDATE object o SET reference = NULL, hash = t.hash FROM unnest($1::bigint[], $2::integer[]) t (id, hash) WHERE o.id = t.id";
+        let sql =
+            "UPDATE object o SET reference = NULL, hash = t.hash FROM unnest($1::bigint[], $2::integer[]) t (id, hash) WHERE o.id = t.id";
         db.execute_typed(sql, &[(&nameless, Type::INT8_ARRAY), (&hashes, Type::INT4_ARRAY)]).await?;
     }
     if !sheet.added.is_empty() {

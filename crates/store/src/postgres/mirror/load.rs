@@ -121,12 +121,7 @@ async fn targets(scribe: &mut Scribe<'_>, asked: &[&str]) -> Result<Vec<Bearer>,
 }
 
 /// Gathers the links. Those of an object that was there are brought to what its entry says: what is too many goes, and what is missing or different is written.
-async fn lay_links(
-    scribe: &mut Scribe<'_>,
-    placed: &[Placed<'_>],
-    targets: &[Bearer],
-    changed: &mut BTreeSet<i64>,
-) -> Result<(), Fault> {
+async fn lay_links(scribe: &mut Scribe<'_>, placed: &[Placed<'_>], targets: &[Bearer], changed: &mut BTreeSet<i64>) -> Result<(), Fault> {
     let mut known = HashSet::new();
     let mut rest = targets;
     for one in placed {

@@ -56,7 +56,8 @@ async fn page(db: &Client, sql: &str, values: &[(&(dyn ToSql + Sync), Type)], li
 pub(super) async fn objects(db: &Client, directory: Option<&str>, after: Option<ObjectId>, limit: u32) -> Result<ObjectPage, Fault> {
     let (after, most) = (start(after), i64::from(limit) + 1);
     let Some(directory) = directory else {
-        let sql = format!("SELECT {COLUMNS} FROM object o JOIN directory d ON d.number = o.directory WHERE o.id > $1 ORDER BY o.id LIMIT $2");
+        let sql =
+            format!("SELECT {COLUMNS} FROM object o JOIN directory d ON d.number = o.directory WHERE o.id > $1 ORDER BY o.id LIMIT $2");
         return page(db, &sql, &[(&after, Type::INT8), (&most, Type::INT8)], limit).await;
     };
     let sql = format!(

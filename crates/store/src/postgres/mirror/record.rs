@@ -52,7 +52,8 @@ impl There {
         let targets: Vec<i64> = targets.into_iter().collect();
         let sql = format!("SELECT id, type = '{GROUP}' FROM object WHERE id = ANY($1)");
         let groups = rows::column_of(db, &sql, &targets).await?;
-        let new: Vec<&str> = told.iter().filter(|one| one.before.is_none()).filter_map(|one| Some(one.after.as_ref()?.key.as_str())).collect();
+        let new: Vec<&str> =
+            told.iter().filter(|one| one.before.is_none()).filter_map(|one| Some(one.after.as_ref()?.key.as_str())).collect();
         let mut keys = HashSet::new();
         for some in new.chunks(ASKED) {
             let sql = "SELECT key FROM object WHERE directory = $1 AND key = ANY($2)";
@@ -65,7 +66,8 @@ impl There {
 
     /// The numbers of all names that matter: what objects were called and will be, and the other ends of links as far as they are names, or may be before the end.
     fn hashes(&self, told: &[&Difference]) -> Vec<i32> {
-        let gone: HashSet<i64> = told.iter().filter(|one| one.after.is_none()).filter_map(|one| one.before.as_ref()).map(|one| one.id.0).collect();
+        let gone: HashSet<i64> =
+            told.iter().filter(|one| one.after.is_none()).filter_map(|one| one.before.as_ref()).map(|one| one.id.0).collect();
         let mut hashes = BTreeSet::new();
         for one in told {
             hashes.extend(one.before.as_ref().map(|before| hash(before.head.referred_to_as())));

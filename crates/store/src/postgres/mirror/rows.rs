@@ -119,9 +119,8 @@ impl Kept {
 
 /// The objects of keys, by their keys.
 pub(super) async fn kept(db: &Client, directory: i32, keys: &[&str]) -> Result<HashMap<String, Kept>, Fault> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM object o JOIN directory d ON d.number = o.directory WHERE o.directory = $1 AND o.key = ANY($2)"
-    );
+    let sql =
+        format!("SELECT {COLUMNS} FROM object o JOIN directory d ON d.number = o.directory WHERE o.directory = $1 AND o.key = ANY($2)");
     let mut found = HashMap::new();
     for some in keys.chunks(ASKED) {
         for row in db.query_typed(&sql, &[(&directory, Type::INT4), (&some, Type::TEXT_ARRAY)]).await? {
