@@ -18,7 +18,7 @@ pub use error::StoreError;
 pub use flood::*;
 pub use marker::*;
 pub use mirror::*;
-pub use open::{Database, OpenOptions, ServeLock, ServeNote, database_path, lock_exclusive, open, serve_note};
+pub use open::{Database, OpenOptions, ServeLock, ServeNote, database_path, is_on_server, lock_exclusive, open, serve_note};
 pub use postgres::{PostgresStore, PostgresTuning};
 pub use seal::SealKey;
 pub use sqlite::{FreeSpace, SqliteStore, Tuning};

@@ -1,6 +1,13 @@
 //! Chooses a database by its URL, and lets only one `tidings serve` work on it.
 
-use crate::{error::StoreError, mirror::Mirror, seal::SealKey, sqlite::SqliteStore, sqlite::Tuning, store::Store};
+use crate::{
+    error::StoreError,
+    mirror::Mirror,
+    postgres::{PostgresStore, PostgresTuning},
+    seal::SealKey,
+    sqlite::{SqliteStore, Tuning},
+    store::Store,
+};
 use rustix::fs::FlockOperation;
 use std::{
     fs,
@@ -12,15 +19,15 @@ use tidings_core::Clock;
 
 /// What opening a database needs.
 pub struct OpenOptions {
-    /// `sqlite:` and a path, absolute or relative to `data_dir`.
+    /// `sqlite:` and a path, absolute or relative to `data_dir`; or a `postgres://` URL as libpq takes it, with its password.
     pub url: String,
     /// The folder of the house's own files; made if it is not there.
     pub data_dir: PathBuf,
     /// The key for sensitive letters.
     pub key: SealKey,
-    /// Tells the time of leases and acceptances.
+    /// Tells the time of leases and acceptances. A database on a server goes by the server's own.
     pub clock: Arc<dyn Clock>,
-    /// Intake pauses while the database's disk has fewer free bytes than this.
+    /// Intake pauses while the database's disk has fewer free bytes than this. Of a server's disk nothing is known until it is full.
     pub min_free_bytes: u64,
 }
 
@@ -35,19 +42,27 @@ impl<T: Store + Mirror> Database for T {}
 /// [`StoreError::Open`] if the URL, the folder or the file cannot be used, [`StoreError::Newer`] if a newer version wrote it, [`StoreError::Key`] if the key is
 /// not the one it was made with, [`StoreError::Unavailable`] if another process keeps it locked.
 pub async fn open(options: OpenOptions) -> Result<Arc<dyn Database>, StoreError> {
+    if is_on_server(&options.url) {
+        return Ok(PostgresStore::open(options, PostgresTuning::default()).await?);
+    }
     Ok(SqliteStore::open(options, Tuning::default()).await?)
 }
 
-/// The path of the database that a URL names.
+/// Whether a URL names a database on a server, and not a file.
+pub fn is_on_server(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
+/// The path of the database that a URL names. Of a database on a server: where its files on this machine are, should it have any; the lock of `tidings serve` is one.
 ///
 /// # Errors
 /// [`StoreError::Open`] if the URL names none that this version can use.
 pub fn database_path(url: &str, data_dir: &Path) -> Result<PathBuf, StoreError> {
     let refuse = |why: &str| StoreError::Open { path: PathBuf::from(without_secrets(url)), source: why.into() };
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Err(refuse("PostgreSQL is not supported by this version"));
+    if is_on_server(url) {
+        return Ok(data_dir.join("postgres"));
     }
-    let path = url.strip_prefix("sqlite:").ok_or_else(|| refuse("the URL of a database begins with sqlite:"))?;
+    let path = url.strip_prefix("sqlite:").ok_or_else(|| refuse("the URL of a database begins with sqlite: or postgres://"))?;
     // `sqlite:///srv/tidings.db` is what other programs write for an absolute path.
     let path = path.strip_prefix("//").unwrap_or(path);
     if path.is_empty() || path.starts_with(':') || path.ends_with('/') {
@@ -161,9 +176,8 @@ mod tests {
 
     #[test]
     fn other_urls_are_refused_by_name_and_without_their_password() {
-        let error = refusal("postgres://tidings:hunter2@db.example.org/tidings");
-        assert!(error.contains("PostgreSQL is not supported by this version") && !error.contains("hunter2"), "{error}");
-        assert!(refusal("mysql:x").contains("begins with sqlite:"));
+        let error = refusal("mysql://tidings:hunter2@db.example.org/tidings");
+        assert!(error.contains("begins with sqlite: or postgres://") && !error.contains("hunter2"), "{error}");
         assert!(refusal("sqlite:").contains("names a file"));
         assert!(refusal("sqlite::memory:").contains("names a file"));
     }

@@ -120,7 +120,7 @@ pub async fn store(settings: &Settings) -> Result<Arc<dyn Database>> {
         None => SealKey::load_or_create(&key_file)?,
     };
     let options = OpenOptions {
-        url: settings.database.url.clone(),
+        url: settings.database.url_with_password().reveal().to_owned(),
         data_dir,
         key,
         clock: Arc::new(SystemClock),
@@ -187,7 +187,8 @@ pub fn queries(written: &[sections::Query]) -> Result<Queries> {
 /// # Errors
 /// As [`store`].
 pub async fn store_if_there(settings: &Settings) -> Result<Option<Arc<dyn Database>>> {
-    let there = tidings_store::database_path(&settings.database.url, &settings.server.data_dir)?.exists();
+    let url = &settings.database.url;
+    let there = tidings_store::is_on_server(url) || tidings_store::database_path(url, &settings.server.data_dir)?.exists();
     if there { store(settings).await.map(Some) } else { Ok(None) }
 }
 
