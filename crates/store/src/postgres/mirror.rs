@@ -1,8 +1,9 @@
 //! The mirror on PostgreSQL. A verb that writes a directory takes its row first, so that nodes that feed the same one go one after the other; what is written goes table by
 //! table, a statement for all rows. Comparisons see one moment of the database.
 //!
-//! Statements that carry many rows are sent with their types and not kept by the connection: they are planned for what they carry and for what the tables hold at that time. A plan
-//! that was made while the tables were small would go on through a whole first load.
+//! Statements that look for many rows are sent with their types and not kept by the connection: they are planned for what they carry and for what the tables hold at that time. A plan
+//! that was made while the tables were small would go on through a whole first load. Those whose plan cannot be but one (a row by its key, a page of an index, rows that are
+//! added) are prepared once a connection.
 //!
 //! Writing is not tried again when the answer to a commit was lost: whether it is written a comparison shows, and that is what the caller of [`Mirror::record`] does next. A load can be done
 //! again, and so it is.
@@ -31,7 +32,6 @@ use tidings_core::{
     directory::{Change, Entry, LinkRole},
     subject::ObjectType,
 };
-use tokio_postgres::Client;
 
 /// Asks questions, each of which sees what is committed when it is asked.
 macro_rules! ask {
@@ -40,7 +40,7 @@ macro_rules! ask {
             .base
             .again(Unsure::Again, || async {
                 let client = $store.base.client().await?;
-                let $db: &Client = &client;
+                let $db = &client;
                 $question.await
             })
             .await
@@ -54,7 +54,7 @@ macro_rules! write {
             .base
             .again(Unsure::Refuse, || async {
                 let work = $store.base.begin().await?;
-                let ($db, $now): (&Client, i64) = (work.client(), work.now_ms());
+                let ($db, $now) = (work.client(), work.now_ms());
                 let answer = $verb.await?;
                 $store.base.finish(work).await?;
                 Ok(answer)

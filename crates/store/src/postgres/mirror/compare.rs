@@ -21,13 +21,14 @@ use crate::{
         },
     },
 };
+use deadpool_postgres::Object;
 use futures_util::{TryStreamExt, pin_mut};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use tidings_core::directory::{Became, Change, Entry, Head, Link, LinkRole};
-use tokio_postgres::{Client, types::Type};
+use tokio_postgres::types::Type;
 
 /// What changes make different. The transaction sees one moment.
-pub(super) async fn compare(db: &Client, directory: &str, changes: &[Change]) -> Result<Vec<Difference>, Fault> {
+pub(super) async fn compare(db: &Object, directory: &str, changes: &[Change]) -> Result<Vec<Difference>, Fault> {
     let directory = standing::number(db, directory).await?.unwrap_or(NO_DIRECTORY);
     let keys: Vec<&str> = changes.iter().map(Change::key).collect();
     let kept = rows::kept(db, directory, &keys).await?;
@@ -213,7 +214,7 @@ impl<'c> Sheet<'c> {
 }
 
 /// Leaves out the sources' own forms that are kept already.
-async fn told_anew(db: &Client, sheets: &mut [Sheet<'_>]) -> Result<(), Fault> {
+async fn told_anew(db: &Object, sheets: &mut [Sheet<'_>]) -> Result<(), Fault> {
     let told: Vec<i64> = sheets.iter().filter(|sheet| sheet.document.is_some()).filter_map(Sheet::id).collect();
     if told.is_empty() {
         return Ok(());
@@ -228,7 +229,7 @@ async fn told_anew(db: &Client, sheets: &mut [Sheet<'_>]) -> Result<(), Fault> {
 }
 
 /// Compares all links of those objects that are told whole.
-async fn compare_whole(db: &Client, sheets: &mut [Sheet<'_>], batch: &Batch) -> Result<(), Fault> {
+async fn compare_whole(db: &Object, sheets: &mut [Sheet<'_>], batch: &Batch) -> Result<(), Fault> {
     let mut places: HashMap<i64, usize> = HashMap::new();
     for (place, sheet) in sheets.iter().enumerate() {
         if let (Told::Whole(_), Some(id)) = (&sheet.links, sheet.id()) {
@@ -272,7 +273,7 @@ async fn compare_whole(db: &Client, sheets: &mut [Sheet<'_>], batch: &Batch) -> 
 }
 
 /// Compares the links that are told of.
-async fn compare_parts(db: &Client, sheets: &mut [Sheet<'_>]) -> Result<(), Fault> {
+async fn compare_parts(db: &Object, sheets: &mut [Sheet<'_>]) -> Result<(), Fault> {
     let (mut objects, mut roles, mut targets) = (Vec::new(), Vec::new(), Vec::new());
     for sheet in sheets.iter() {
         if let (Told::Parts(wanted, removed), Some(id)) = (&sheet.links, sheet.id()) {
@@ -313,7 +314,7 @@ async fn compare_parts(db: &Client, sheets: &mut [Sheet<'_>]) -> Result<(), Faul
 }
 
 /// What certain links say, those of them that are there.
-async fn terms(db: &Client, objects: &[i64], roles: &[i16], targets: &[i64]) -> Result<HashMap<(i64, LinkRole, i64), Terms>, Fault> {
+async fn terms(db: &Object, objects: &[i64], roles: &[i16], targets: &[i64]) -> Result<HashMap<(i64, LinkRole, i64), Terms>, Fault> {
     let mut found = HashMap::new();
     if objects.is_empty() {
         return Ok(found);
@@ -340,7 +341,7 @@ fn unlinked(sheets: &[Sheet<'_>]) -> HashMap<(i64, LinkRole, i64), usize> {
 
 /// Tells of objects that end who linked to them. Links of their own are not listed, however many they have.
 async fn orphans(
-    db: &Client,
+    db: &Object,
     sheets: &mut [Sheet<'_>],
     batch: &Batch,
     unlinked: &HashMap<(i64, LinkRole, i64), usize>,
@@ -375,7 +376,7 @@ async fn orphans(
 }
 
 /// Shows what stands at the other ends of what is different.
-async fn finish(db: &Client, sheets: Vec<Sheet<'_>>) -> Result<Vec<Difference>, Fault> {
+async fn finish(db: &Object, sheets: Vec<Sheet<'_>>) -> Result<Vec<Difference>, Fault> {
     let mut ids = BTreeSet::new();
     for sheet in &sheets {
         ids.extend(sheet.removed.iter().chain(&sheet.altered).map(|(_, _, target)| *target));

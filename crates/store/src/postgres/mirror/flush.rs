@@ -10,13 +10,11 @@ use crate::{
         },
     },
 };
+use deadpool_postgres::Object;
 use futures_util::future::try_join_all;
 use std::collections::BTreeMap;
 use tidings_core::{Address, Locale, directory::Head};
-use tokio_postgres::{
-    Client,
-    types::{ToSql, Type},
-};
+use tokio_postgres::types::{ToSql, Type};
 
 /// Links go in statements of so many.
 const LINKS: usize = 20_000;
@@ -63,7 +61,7 @@ pub(super) async fn write(scribe: &mut Scribe<'_>) -> Result<(), Fault> {
 }
 
 /// Sets links and takes links away.
-pub(super) async fn links(db: &Client, links: BTreeMap<LinkKey, Option<LinkRow>>) -> Result<(), Fault> {
+pub(super) async fn links(db: &Object, links: BTreeMap<LinkKey, Option<LinkRow>>) -> Result<(), Fault> {
     let (mut set, mut away) = (Links::default(), Links::default());
     for (key, row) in links {
         match row {
@@ -106,7 +104,7 @@ impl Links {
         self.ends_at.push(row.terms.ends_at);
     }
 
-    async fn write(&mut self, db: &Client) -> Result<(), Fault> {
+    async fn write(&mut self, db: &Object) -> Result<(), Fault> {
         let Self { objects, roles, targets, flags, starts_at, ends_at } = std::mem::take(self);
         if objects.is_empty() {
             return Ok(());
@@ -126,7 +124,7 @@ impl Links {
         Ok(())
     }
 
-    async fn take_away(&mut self, db: &Client) -> Result<(), Fault> {
+    async fn take_away(&mut self, db: &Object) -> Result<(), Fault> {
         let Self { objects, roles, targets, .. } = std::mem::take(self);
         if objects.is_empty() {
             return Ok(());
@@ -139,7 +137,7 @@ impl Links {
 }
 
 /// Lets links go to another row. Where a link to that is there as well, the two become one.
-pub(super) async fn retarget(db: &Client, from: i64, to: i64) -> Result<(), Fault> {
+pub(super) async fn retarget(db: &Object, from: i64, to: i64) -> Result<(), Fault> {
     let ends: [Parameter<'_>; 2] = [(&from, Type::INT8), (&to, Type::INT8)];
     let both = "DELETE FROM link l USING link w WHERE w.target = $1 AND l.target = $2 AND l.object = w.object AND l.role = w.role";
     db.execute_typed(both, &ends).await?;
@@ -294,7 +292,7 @@ async fn add(scribe: &Scribe<'_>) -> Result<(), Fault> {
 }
 
 /// Brings the names by which clients look objects up to what they are now.
-async fn entries(db: &Client, directory: i32, looked_up: &BTreeMap<(i32, i64), bool>) -> Result<(), Fault> {
+async fn entries(db: &Object, directory: i32, looked_up: &BTreeMap<(i32, i64), bool>) -> Result<(), Fault> {
     let chosen = |there: bool| -> (Vec<i32>, Vec<i64>) {
         looked_up.iter().filter(|(_, found)| **found == there).map(|((hash, object), _)| (*hash, *object)).unzip()
     };

@@ -8,9 +8,10 @@ use crate::{
         mirror::rows::{self, WIDTH},
     },
 };
+use deadpool_postgres::Object;
 use std::collections::{BTreeSet, HashMap};
 use tidings_core::directory::LinkRole;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::Row;
 
 /// What a link says, from three columns.
 pub(super) fn read(row: &Row, from: usize) -> Result<Terms, Fault> {
@@ -34,7 +35,7 @@ pub(super) struct Targets {
 }
 
 impl Targets {
-    pub(super) async fn read(db: &Client, ids: BTreeSet<i64>) -> Result<Self, Fault> {
+    pub(super) async fn read(db: &Object, ids: BTreeSet<i64>) -> Result<Self, Fault> {
         if ids.is_empty() {
             return Ok(Self::default());
         }

@@ -15,10 +15,11 @@ use crate::{
         },
     },
 };
+use deadpool_postgres::Object;
 use futures_util::{TryStreamExt, pin_mut};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use tidings_core::directory::Entry;
-use tokio_postgres::{Client, types::Type};
+use tokio_postgres::types::Type;
 
 /// What one transaction loads.
 #[derive(Clone, Copy)]
@@ -38,7 +39,7 @@ struct Placed<'a> {
 }
 
 /// The verb: one transaction. Gives how many objects are new.
-pub(super) async fn load(db: &Client, step: &Step<'_>, now: i64) -> Result<u64, Fault> {
+pub(super) async fn load(db: &Object, step: &Step<'_>, now: i64) -> Result<u64, Fault> {
     let Step { directory, entries, generation, bookmark } = *step;
     let (directory, _) = standing::enter(db, directory).await?;
     let entries: Vec<&Entry> = last_of_each_key(entries).collect();

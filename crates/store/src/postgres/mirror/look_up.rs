@@ -9,24 +9,23 @@ use crate::{
             rows::{self, COLUMNS, narrow, small, type_column},
             standing,
         },
+        work::query,
     },
 };
+use deadpool_postgres::Object;
 use std::{borrow::Cow, collections::BTreeSet};
 use tidings_core::{directory::LinkRole, subject::ObjectType};
-use tokio_postgres::{
-    Client,
-    types::{ToSql, Type},
-};
+use tokio_postgres::types::Type;
 
 /// Objects by an attribute's text.
-pub(super) async fn find(db: &Client, directory: &str, attribute: &str, value: &str) -> Result<Vec<MirrorObject>, Fault> {
+pub(super) async fn find(db: &Object, directory: &str, attribute: &str, value: &str) -> Result<Vec<MirrorObject>, Fault> {
     let sql = format!(
         "SELECT {COLUMNS} FROM looked_up n JOIN object o ON o.id = n.object JOIN directory d ON d.number = o.directory
          WHERE n.directory = (SELECT number FROM directory WHERE name = $1) AND n.hash = $2 ORDER BY n.object"
     );
     let hash = narrow(looked_up::hash(attribute, value));
     let mut objects = Vec::new();
-    for row in db.query_typed(&sql, &[(&directory, Type::TEXT), (&hash, Type::INT4)]).await? {
+    for row in query(db, &sql, &[&directory, &hash]).await? {
         let object = rows::object(&row, 0)?;
         if looked_up::says(&object.head, attribute, value) {
             objects.push(object);
@@ -36,7 +35,7 @@ pub(super) async fn find(db: &Client, directory: &str, attribute: &str, value: &
 }
 
 /// Objects by their keys, in the keys' order.
-pub(super) async fn keyed(db: &Client, directory: &str, keys: &[Cow<'_, str>]) -> Result<Vec<MirrorObject>, Fault> {
+pub(super) async fn keyed(db: &Object, directory: &str, keys: &[Cow<'_, str>]) -> Result<Vec<MirrorObject>, Fault> {
     let Some(number) = standing::number(db, directory).await? else { return Ok(Vec::new()) };
     let keys: BTreeSet<&str> = keys.iter().map(AsRef::as_ref).collect();
     let keys: Vec<&str> = keys.into_iter().collect();
@@ -46,7 +45,7 @@ pub(super) async fn keyed(db: &Client, directory: &str, keys: &[Cow<'_, str>]) -
 
 /// A page of the objects of one type, and how many there are.
 pub(super) async fn listing(
-    db: &Client,
+    db: &Object,
     directory: &str,
     object_type: &ObjectType,
     offset: u64,
@@ -55,23 +54,23 @@ pub(super) async fn listing(
     let Some(number) = standing::number(db, directory).await? else { return Ok((0, Vec::new())) };
     let of = type_column(object_type);
     let (offset, limit) = (i64::try_from(offset).unwrap_or(i64::MAX), i64::from(limit));
-    let asked: [(&(dyn ToSql + Sync), Type); 4] = [(&number, Type::INT4), (&of, Type::TEXT), (&limit, Type::INT8), (&offset, Type::INT8)];
     let count = "SELECT count(*) FROM object WHERE directory = $1 AND type = $2";
-    let total: i64 = db.query_typed_one(count, &asked[..2]).await?.try_get(0)?;
+    let total: i64 = query(db, count, &[&number, &of]).await?.first().expect("a count is a row").try_get(0)?;
     // What is left out is gone through in the index alone.
     let sql = format!(
         "SELECT {COLUMNS} FROM (SELECT id FROM object WHERE directory = $1 AND type = $2 ORDER BY id LIMIT $3 OFFSET $4) page
          JOIN object o ON o.id = page.id JOIN directory d ON d.number = o.directory ORDER BY page.id"
     );
-    let rows = db.query_typed(&sql, &asked).await?;
+    let rows = query(db, &sql, &[&number, &of, &limit, &offset]).await?;
     let objects = rows.iter().map(|row| rows::object(row, 0)).collect::<Result<_, _>>()?;
     Ok((total.unsigned_abs(), objects))
 }
 
 /// Links of an object to certain others.
-pub(super) async fn linked(db: &Client, object: ObjectId, role: LinkRole, asked: &[Cow<'_, str>]) -> Result<Vec<MirrorLink>, Fault> {
+pub(super) async fn linked(db: &Object, object: ObjectId, role: LinkRole, asked: &[Cow<'_, str>]) -> Result<Vec<MirrorLink>, Fault> {
     let of = "SELECT directory FROM object WHERE id = $1";
-    let Some(row) = db.query_typed_opt(of, &[(&object.0, Type::INT8)]).await? else { return Ok(Vec::new()) };
+    let found = query(db, of, &[&object.0]).await?;
+    let Some(row) = found.first() else { return Ok(Vec::new()) };
     let asked: Vec<&str> = asked.iter().map(AsRef::as_ref).collect::<BTreeSet<_>>().into_iter().collect();
     let found = names::bearers(db, row.try_get(0)?, &asked).await?;
     let targets: Vec<i64> = found.into_iter().flatten().map(|bearer| bearer.id).collect::<BTreeSet<_>>().into_iter().collect();

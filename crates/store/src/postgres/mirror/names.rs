@@ -10,9 +10,10 @@ use crate::{
         mirror::rows::{ASKED, GROUP, hash},
     },
 };
+use deadpool_postgres::Object;
 use std::collections::{BTreeSet, HashMap};
 use tidings_core::{directory::Head, subject::ObjectType};
-use tokio_postgres::{Client, types::Type};
+use tokio_postgres::types::Type;
 
 /// An object as far as names go.
 #[derive(Debug, Clone)]
@@ -38,7 +39,7 @@ pub(super) struct Names {
 
 impl Names {
     /// Whatever the tables have under these numbers.
-    pub(super) async fn read(db: &Client, directory: i32, asked: &[i32]) -> Result<Self, Fault> {
+    pub(super) async fn read(db: &Object, directory: i32, asked: &[i32]) -> Result<Self, Fault> {
         let mut names = Self::default();
         let objects = "SELECT hash, id, type = $3, reference, key FROM object WHERE directory = $1 AND hash = ANY($2)";
         let placeholders = "SELECT hash, id, name FROM placeholder WHERE directory = $1 AND hash = ANY($2) ORDER BY id";
@@ -141,7 +142,7 @@ impl Names {
 }
 
 /// Who bears each of many names, given in the order asked. Asked in parts, so that what is remembered of a name is a number.
-pub(super) async fn bearers(db: &Client, directory: i32, asked: &[&str]) -> Result<Vec<Option<Bearer>>, Fault> {
+pub(super) async fn bearers(db: &Object, directory: i32, asked: &[&str]) -> Result<Vec<Option<Bearer>>, Fault> {
     let mut order: Vec<(i32, usize)> = asked.iter().enumerate().map(|(place, name)| (hash(name), place)).collect();
     order.sort_unstable();
     let mut answers = vec![None; asked.len()];
@@ -154,9 +155,4 @@ pub(super) async fn bearers(db: &Client, directory: i32, asked: &[&str]) -> Resu
         }
     }
     Ok(answers)
-}
-
-/// Who bears one name.
-pub(super) async fn bearer(db: &Client, directory: i32, name: &str) -> Result<Option<Bearer>, Fault> {
-    Ok(Names::read(db, directory, &[hash(name)]).await?.bearer(name))
 }

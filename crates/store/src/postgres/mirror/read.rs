@@ -1,41 +1,38 @@
 //! What is only read: objects, their links in both directions, managers above, members below.
 
 use crate::{
-    mirror::{
-        LinkPage, MirrorObject, ObjectId, ObjectPage, Walk,
-        names::{folded, hash},
-        terms::NESTED,
-    },
+    mirror::{LinkPage, MirrorObject, ObjectId, ObjectPage, Walk, names::folded, terms::NESTED},
     postgres::{
         fault::Fault,
         mirror::{
-            links, names,
-            rows::{self, COLUMNS, narrow, small},
-            standing,
+            links,
+            rows::{self, COLUMNS, small},
         },
+        work::{Value, query},
     },
 };
+use deadpool_postgres::Object;
 use std::collections::{BTreeSet, HashSet};
 use tidings_core::{directory::LinkRole, subject::ObjectType};
-use tokio_postgres::{
-    Client,
-    types::{ToSql, Type},
-};
 
 /// Groups below a group are looked through so many at a time.
 const GROUPS: usize = 64;
 
 /// The object of a key, or else of a reference.
-pub(super) async fn object(db: &Client, directory: &str, name: &str) -> Result<Option<MirrorObject>, Fault> {
-    let Some(directory) = standing::number(db, directory).await? else { return Ok(None) };
-    let kept = rows::kept(db, directory, &[name]).await?;
-    if let Some(kept) = kept.into_values().next() {
-        return Ok(Some(kept.object));
+pub(super) async fn object(db: &Object, directory: &str, name: &str) -> Result<Option<MirrorObject>, Fault> {
+    let of = "SELECT {} FROM object o JOIN directory d ON d.number = o.directory WHERE d.name = $1 AND o.";
+    let of = of.replace("{}", COLUMNS);
+    if let Some(row) = query(db, &format!("{of}key = $2"), &[&directory, &name]).await?.first() {
+        return Ok(Some(rows::object(row, 0)?));
     }
-    match names::bearer(db, directory, name).await? {
-        Some(bearer) => Ok(rows::by_ids(db, &[bearer.id]).await?.remove(&bearer.id)),
-        None => Ok(None),
+    // Without a reference it goes by its key, and was found above.
+    for row in query(db, &format!("{of}hash = $2"), &[&directory, &rows::hash(name)]).await? {
+        let object = rows::object(&row, 0)?;
+        if object.head.reference.as_ref().is_some_and(|reference| folded(reference) == folded(name)) {
+            return Ok(Some(object));
+        }
     }
+    Ok(None)
 }
 
 /// Before the first row.
@@ -44,8 +41,8 @@ fn start(after: Option<ObjectId>) -> i64 {
 }
 
 /// A page of the objects that a query gives in the order of their rows; it is to ask for one more than the page holds.
-async fn page(db: &Client, sql: &str, values: &[(&(dyn ToSql + Sync), Type)], limit: u32) -> Result<ObjectPage, Fault> {
-    let rows = db.query_typed(sql, values).await?;
+async fn page(db: &Object, sql: &str, values: &[Value<'_>], limit: u32) -> Result<ObjectPage, Fault> {
+    let rows = query(db, sql, values).await?;
     let more = rows.len() > limit as usize;
     let objects: Vec<MirrorObject> = rows.iter().take(limit as usize).map(|row| rows::object(row, 0)).collect::<Result<_, _>>()?;
     let next = objects.last().map(|object| object.id).filter(|_| more);
@@ -53,25 +50,25 @@ async fn page(db: &Client, sql: &str, values: &[(&(dyn ToSql + Sync), Type)], li
 }
 
 /// Objects of a directory, or of all.
-pub(super) async fn objects(db: &Client, directory: Option<&str>, after: Option<ObjectId>, limit: u32) -> Result<ObjectPage, Fault> {
+pub(super) async fn objects(db: &Object, directory: Option<&str>, after: Option<ObjectId>, limit: u32) -> Result<ObjectPage, Fault> {
     let (after, most) = (start(after), i64::from(limit) + 1);
     let Some(directory) = directory else {
         let sql =
             format!("SELECT {COLUMNS} FROM object o JOIN directory d ON d.number = o.directory WHERE o.id > $1 ORDER BY o.id LIMIT $2");
-        return page(db, &sql, &[(&after, Type::INT8), (&most, Type::INT8)], limit).await;
+        return page(db, &sql, &[&after, &most], limit).await;
     };
     let sql = format!(
         "SELECT {COLUMNS} FROM sighting s JOIN object o ON o.id = s.object JOIN directory d ON d.number = o.directory
          WHERE s.directory = (SELECT number FROM directory WHERE name = $1) AND s.object > $2 ORDER BY s.object LIMIT $3"
     );
-    page(db, &sql, &[(&directory, Type::TEXT), (&after, Type::INT8), (&most, Type::INT8)], limit).await
+    page(db, &sql, &[&directory, &after, &most], limit).await
 }
 
 /// Groups of a name, without regard to case.
-pub(super) async fn groups_named(db: &Client, directory: Option<&str>, name: &str) -> Result<Vec<MirrorObject>, Fault> {
+pub(super) async fn groups_named(db: &Object, directory: Option<&str>, name: &str) -> Result<Vec<MirrorObject>, Fault> {
     let sql = format!("SELECT {COLUMNS} FROM object o JOIN directory d ON d.number = o.directory WHERE o.group_hash = $1 ORDER BY o.id");
     let mut groups = Vec::new();
-    for row in db.query_typed(&sql, &[(&narrow(hash(name)), Type::INT4)]).await? {
+    for row in query(db, &sql, &[&rows::hash(name)]).await? {
         let group = rows::object(&row, 0)?;
         let named = group.head.name.as_deref().is_some_and(|its| folded(its) == folded(name));
         if named && directory.is_none_or(|directory| directory == group.directory) {
@@ -82,7 +79,7 @@ pub(super) async fn groups_named(db: &Client, directory: Option<&str>, name: &st
 }
 
 /// What an object links to.
-pub(super) async fn links(db: &Client, object: ObjectId, role: LinkRole, after: Option<ObjectId>, limit: u32) -> Result<LinkPage, Fault> {
+pub(super) async fn links(db: &Object, object: ObjectId, role: LinkRole, after: Option<ObjectId>, limit: u32) -> Result<LinkPage, Fault> {
     let sql = format!(
         "SELECT {COLUMNS}, p.name, l.target, l.starts_at, l.ends_at, l.flags FROM link l LEFT JOIN object o ON o.id = l.target
          LEFT JOIN directory d ON d.number = o.directory LEFT JOIN placeholder p ON p.id = l.target
@@ -93,7 +90,7 @@ pub(super) async fn links(db: &Client, object: ObjectId, role: LinkRole, after: 
 
 /// Who links to an object.
 pub(super) async fn links_to(
-    db: &Client,
+    db: &Object,
     object: ObjectId,
     role: LinkRole,
     after: Option<ObjectId>,
@@ -106,11 +103,9 @@ pub(super) async fn links_to(
     link_page(db, &sql, (object.0, role, start(after)), limit).await
 }
 
-async fn link_page(db: &Client, sql: &str, (end, role, after): (i64, LinkRole, i64), limit: u32) -> Result<LinkPage, Fault> {
+async fn link_page(db: &Object, sql: &str, (end, role, after): (i64, LinkRole, i64), limit: u32) -> Result<LinkPage, Fault> {
     let (role_number, most) = (small(role.number()), i64::from(limit) + 1);
-    let values: [(&(dyn ToSql + Sync), Type); 4] =
-        [(&end, Type::INT8), (&role_number, Type::INT2), (&after, Type::INT8), (&most, Type::INT8)];
-    let rows = db.query_typed(sql, &values).await?;
+    let rows = query(db, sql, &[&end, &role_number, &after, &most]).await?;
     let more = rows.len() > limit as usize;
     let mut page = LinkPage { links: Vec::new(), next: None };
     for row in rows.iter().take(limit as usize) {
@@ -122,7 +117,7 @@ async fn link_page(db: &Client, sql: &str, (end, role, after): (i64, LinkRole, i
 }
 
 /// The managers above a person, nearest first. Of several on one level the one that was mirrored first.
-pub(super) async fn managers(db: &Client, object: ObjectId, levels: u8) -> Result<Vec<MirrorObject>, Fault> {
+pub(super) async fn managers(db: &Object, object: ObjectId, levels: u8) -> Result<Vec<MirrorObject>, Fault> {
     let sql = format!(
         "SELECT {COLUMNS} FROM link l JOIN object o ON o.id = l.target JOIN directory d ON d.number = o.directory
          WHERE l.object = $1 AND l.role = $2 ORDER BY l.target LIMIT 1"
@@ -131,8 +126,9 @@ pub(super) async fn managers(db: &Client, object: ObjectId, levels: u8) -> Resul
     let mut seen = HashSet::from([object.0]);
     let (mut below, role) = (object.0, small(LinkRole::Manager.number()));
     while managers.len() < usize::from(levels) {
-        let Some(row) = db.query_typed_opt(&sql, &[(&below, Type::INT8), (&role, Type::INT2)]).await? else { break };
-        let manager = rows::object(&row, 0)?;
+        let found = query(db, &sql, &[&below, &role]).await?;
+        let Some(row) = found.first() else { break };
+        let manager = rows::object(row, 0)?;
         if !seen.insert(manager.id.0) {
             break;
         }
@@ -143,7 +139,7 @@ pub(super) async fn managers(db: &Client, object: ObjectId, levels: u8) -> Resul
 }
 
 /// The members of a group.
-pub(super) async fn members(db: &Client, group: ObjectId, depth: Walk, after: Option<ObjectId>, limit: u32) -> Result<ObjectPage, Fault> {
+pub(super) async fn members(db: &Object, group: ObjectId, depth: Walk, after: Option<ObjectId>, limit: u32) -> Result<ObjectPage, Fault> {
     match depth {
         Walk::Direct => {
             let sql = format!(
@@ -151,7 +147,7 @@ pub(super) async fn members(db: &Client, group: ObjectId, depth: Walk, after: Op
                  WHERE l.object = $1 AND l.role = $2 AND l.target > $3 ORDER BY l.target LIMIT $4"
             );
             let (role, after, most) = (small(LinkRole::Member.number()), start(after), i64::from(limit) + 1);
-            page(db, &sql, &[(&group.0, Type::INT8), (&role, Type::INT2), (&after, Type::INT8), (&most, Type::INT8)], limit).await
+            page(db, &sql, &[&group.0, &role, &after, &most], limit).await
         }
         Walk::Nested => nested(db, group.0, start(after), limit as usize).await,
     }
@@ -160,7 +156,7 @@ pub(super) async fn members(db: &Client, group: ObjectId, depth: Walk, after: Op
 /// A page of everybody below a group. First the groups below it, by an index that has nothing but groups in groups: they are few. Then the least members beyond
 /// `after` of each, in the order of the index, no further than the page can need: not beyond the last one that those before it left in the page. So a page costs a look at each
 /// group below and at most a page of each, its memory is a page of some groups, and the number of members does not matter.
-async fn nested(db: &Client, group: i64, after: i64, limit: usize) -> Result<ObjectPage, Fault> {
+async fn nested(db: &Object, group: i64, after: i64, limit: usize) -> Result<ObjectPage, Fault> {
     let most = limit + 1;
     let mut least: BTreeSet<i64> = BTreeSet::new();
     let sql = "SELECT m.target FROM unnest($1::bigint[]) g (id) CROSS JOIN LATERAL (
@@ -169,15 +165,7 @@ async fn nested(db: &Client, group: i64, after: i64, limit: usize) -> Result<Obj
     let (role, mark, asked) = (small(LinkRole::Member.number()), small(NESTED), i64::try_from(most).unwrap_or(i64::MAX));
     for some in groups_below(db, group).await?.chunks(GROUPS) {
         let beyond = least.last().copied().filter(|_| least.len() >= most).unwrap_or(i64::MAX);
-        let values: [(&(dyn ToSql + Sync), Type); 6] = [
-            (&some, Type::INT8_ARRAY),
-            (&role, Type::INT2),
-            (&after, Type::INT8),
-            (&beyond, Type::INT8),
-            (&mark, Type::INT2),
-            (&asked, Type::INT8),
-        ];
-        for row in db.query_typed(sql, &values).await? {
+        for row in query(db, sql, &[&some, &role, &after, &beyond, &mark, &asked]).await? {
             least.insert(row.try_get(0)?);
         }
         while least.len() > most {
@@ -193,10 +181,10 @@ async fn nested(db: &Client, group: i64, after: i64, limit: usize) -> Result<Obj
 }
 
 /// A group and all groups below it, each once, whatever circles there are.
-async fn groups_below(db: &Client, group: i64) -> Result<Vec<i64>, Fault> {
+async fn groups_below(db: &Object, group: i64) -> Result<Vec<i64>, Fault> {
     let sql = "WITH RECURSIVE below (id) AS (
              SELECT $1::bigint UNION SELECT l.target FROM below b JOIN link l ON l.object = b.id AND l.flags >= 2
          ) SELECT id FROM below ORDER BY id";
-    let rows = db.query_typed(sql, &[(&group, Type::INT8)]).await?;
+    let rows = query(db, sql, &[&group]).await?;
     Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
 }

@@ -12,11 +12,12 @@ use crate::{
         },
     },
 };
+use deadpool_postgres::Object;
 use std::collections::{BTreeSet, HashMap, HashSet};
-use tokio_postgres::{Client, types::Type};
+use tokio_postgres::types::Type;
 
 /// The mirror's part of the verb.
-pub(super) async fn record(db: &Client, record: &Record, now: i64) -> Result<(), Fault> {
+pub(super) async fn record(db: &Object, record: &Record, now: i64) -> Result<(), Fault> {
     let (directory, latest) = standing::enter(db, &record.directory).await?;
     let told: Vec<&Difference> = record.differences.iter().filter(|one| !one.is_empty()).collect();
     let there = There::read(db, directory, &told).await?;
@@ -44,7 +45,7 @@ struct There {
 }
 
 impl There {
-    async fn read(db: &Client, directory: i32, told: &[&Difference]) -> Result<Self, Fault> {
+    async fn read(db: &Object, directory: i32, told: &[&Difference]) -> Result<Self, Fault> {
         let before: Vec<i64> = told.iter().filter_map(|one| one.before.as_ref()).map(|before| before.id.0).collect();
         let versions = rows::column_of(db, "SELECT id, version FROM object WHERE id = ANY($1)", &before).await?;
         let links = told.iter().flat_map(|one| one.added.iter().chain(&one.altered));

@@ -5,10 +5,11 @@ use crate::{
     mirror::{MirrorObject, ObjectId, columns, names},
     postgres::fault::Fault,
 };
+use deadpool_postgres::Object;
 use std::collections::HashMap;
 use tidings_core::{Address, directory::Head, subject::ObjectType, time::from_millis};
 use tokio_postgres::{
-    Client, Row,
+    Row,
     types::{FromSql, Type},
 };
 
@@ -118,7 +119,7 @@ impl Kept {
 }
 
 /// The objects of keys, by their keys.
-pub(super) async fn kept(db: &Client, directory: i32, keys: &[&str]) -> Result<HashMap<String, Kept>, Fault> {
+pub(super) async fn kept(db: &Object, directory: i32, keys: &[&str]) -> Result<HashMap<String, Kept>, Fault> {
     let sql =
         format!("SELECT {COLUMNS} FROM object o JOIN directory d ON d.number = o.directory WHERE o.directory = $1 AND o.key = ANY($2)");
     let mut found = HashMap::new();
@@ -132,7 +133,7 @@ pub(super) async fn kept(db: &Client, directory: i32, keys: &[&str]) -> Result<H
 }
 
 /// Objects by their row numbers.
-pub(super) async fn by_ids(db: &Client, ids: &[i64]) -> Result<HashMap<i64, MirrorObject>, Fault> {
+pub(super) async fn by_ids(db: &Object, ids: &[i64]) -> Result<HashMap<i64, MirrorObject>, Fault> {
     let sql = format!("SELECT {COLUMNS} FROM object o JOIN directory d ON d.number = o.directory WHERE o.id = ANY($1)");
     let mut found = HashMap::new();
     for some in ids.chunks(ASKED) {
@@ -145,7 +146,7 @@ pub(super) async fn by_ids(db: &Client, ids: &[i64]) -> Result<HashMap<i64, Mirr
 }
 
 /// One column of the rows of some numbers, by those: `sql` asks for a number and a value.
-pub(super) async fn column_of<T>(db: &Client, sql: &str, ids: &[i64]) -> Result<HashMap<i64, T>, Fault>
+pub(super) async fn column_of<T>(db: &Object, sql: &str, ids: &[i64]) -> Result<HashMap<i64, T>, Fault>
 where
     T: for<'a> FromSql<'a>,
 {
@@ -159,11 +160,11 @@ where
 }
 
 /// The sources' own forms of objects.
-pub(super) async fn documents(db: &Client, objects: &[i64]) -> Result<HashMap<i64, Vec<u8>>, Fault> {
+pub(super) async fn documents(db: &Object, objects: &[i64]) -> Result<HashMap<i64, Vec<u8>>, Fault> {
     column_of(db, "SELECT object, document FROM object_document WHERE object = ANY($1)", objects).await
 }
 
 /// The names of placeholders.
-pub(super) async fn placeholders(db: &Client, ids: &[i64]) -> Result<HashMap<i64, String>, Fault> {
+pub(super) async fn placeholders(db: &Object, ids: &[i64]) -> Result<HashMap<i64, String>, Fault> {
     column_of(db, "SELECT id, name FROM placeholder WHERE id = ANY($1)", ids).await
 }

@@ -17,12 +17,12 @@ use crate::{
         },
     },
 };
+use deadpool_postgres::Object;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use tidings_core::{
     directory::{Head, LinkRole},
     subject::ObjectType,
 };
-use tokio_postgres::Client;
 
 /// What a link's row says beside its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(super) fn link_key(object: i64, role: LinkRole, target: i64) -> LinkKey {
 
 /// Writes one directory.
 pub(super) struct Scribe<'a> {
-    pub(super) db: &'a Client,
+    pub(super) db: &'a Object,
     pub(super) directory: i32,
     /// The refresh that what is written was seen in.
     pub(super) generation: i64,

@@ -5,11 +5,12 @@
 
 use crate::{
     mirror::{DirectoryStanding, ObjectId},
-    postgres::{fault::Fault, mirror::rows::ASKED},
+    postgres::{fault::Fault, mirror::rows::ASKED, work::query},
 };
+use deadpool_postgres::Object;
 use std::collections::VecDeque;
 use tidings_core::time::from_millis;
-use tokio_postgres::{Client, Row, types::Type};
+use tokio_postgres::{Row, types::Type};
 
 /// The number that no directory has.
 pub(super) const NO_DIRECTORY: i32 = 0;
@@ -31,39 +32,39 @@ fn standing(row: &Row) -> Result<DirectoryStanding, Fault> {
 }
 
 /// A directory's standing.
-pub(super) async fn of(db: &Client, name: &str) -> Result<Option<DirectoryStanding>, Fault> {
+pub(super) async fn of(db: &Object, name: &str) -> Result<Option<DirectoryStanding>, Fault> {
     let sql = format!("SELECT {COLUMNS} FROM directory WHERE name = $1");
-    db.query_typed_opt(&sql, &[(&name, Type::TEXT)]).await?.as_ref().map(standing).transpose()
+    query(db, &sql, &[&name]).await?.first().map(standing).transpose()
 }
 
 /// All of them, by name.
-pub(super) async fn all(db: &Client) -> Result<Vec<DirectoryStanding>, Fault> {
+pub(super) async fn all(db: &Object) -> Result<Vec<DirectoryStanding>, Fault> {
     let sql = format!("SELECT {COLUMNS} FROM directory ORDER BY name");
-    db.query_typed(&sql, &[]).await?.iter().map(standing).collect()
+    query(db, &sql, &[]).await?.iter().map(standing).collect()
 }
 
 /// A directory's number.
-pub(super) async fn number(db: &Client, name: &str) -> Result<Option<i32>, Fault> {
-    let row = db.query_typed_opt("SELECT number FROM directory WHERE name = $1", &[(&name, Type::TEXT)]).await?;
-    Ok(row.map(|row| row.try_get(0)).transpose()?)
+pub(super) async fn number(db: &Object, name: &str) -> Result<Option<i32>, Fault> {
+    let found = query(db, "SELECT number FROM directory WHERE name = $1", &[&name]).await?;
+    Ok(found.first().map(|row| row.try_get(0)).transpose()?)
 }
 
 /// The verb: makes a directory known.
-pub(super) async fn make(db: &Client, name: &str) -> Result<DirectoryStanding, Fault> {
+pub(super) async fn make(db: &Object, name: &str) -> Result<DirectoryStanding, Fault> {
     enter(db, name).await?;
     Ok(of(db, name).await?.expect("it was made a line ago"))
 }
 
 /// A directory's number and its latest refresh; an unknown one is made. Whoever else writes this directory waits until the transaction is over.
-pub(super) async fn enter(db: &Client, name: &str) -> Result<(i32, i64), Fault> {
+pub(super) async fn enter(db: &Object, name: &str) -> Result<(i32, i64), Fault> {
     let take = "SELECT number, generation FROM directory WHERE name = $1 FOR UPDATE";
-    let mut taken = db.query_typed_opt(take, &[(&name, Type::TEXT)]).await?;
-    if taken.is_none() {
+    let mut taken = query(db, take, &[&name]).await?;
+    if taken.is_empty() {
         // Of two who make it at once the second waits here for the first, and finds its row below.
-        db.execute_typed("INSERT INTO directory (name) VALUES ($1) ON CONFLICT (name) DO NOTHING", &[(&name, Type::TEXT)]).await?;
-        taken = db.query_typed_opt(take, &[(&name, Type::TEXT)]).await?;
+        query(db, "INSERT INTO directory (name) VALUES ($1) ON CONFLICT (name) DO NOTHING", &[&name]).await?;
+        taken = query(db, take, &[&name]).await?;
     }
-    let row = taken.expect("it was made a line ago, and directories are never taken away");
+    let row = taken.first().expect("it was made a line ago, and directories are never taken away");
     Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
@@ -81,11 +82,11 @@ impl Numbers {
         Self { taken: VecDeque::new(), some: some.clamp(8, ASKED) }
     }
 
-    pub(super) async fn next(&mut self, db: &Client) -> Result<i64, Fault> {
+    pub(super) async fn next(&mut self, db: &Object) -> Result<i64, Fault> {
         if self.taken.is_empty() {
-            let sql = "SELECT nextval('object_number') FROM generate_series(1, $1)";
+            let sql = "SELECT nextval('object_number') FROM generate_series(1, $1::integer)";
             let some = i32::try_from(self.some).expect("some numbers are not many");
-            for row in db.query_typed(sql, &[(&some, Type::INT4)]).await? {
+            for row in query(db, sql, &[&some]).await? {
                 self.taken.push_back(row.try_get(0)?);
             }
         }
@@ -94,30 +95,30 @@ impl Numbers {
 }
 
 /// Notes what came of a record or a load.
-pub(super) async fn note(db: &Client, directory: i32, more: i64, bookmark: Option<&[u8]>, now: i64) -> Result<(), Fault> {
+pub(super) async fn note(db: &Object, directory: i32, more: i64, bookmark: Option<&[u8]>, now: i64) -> Result<(), Fault> {
     let sql = "UPDATE directory SET objects = objects + $2, bookmark = coalesce($3, bookmark), heard_at = $4 WHERE number = $1";
-    db.execute_typed(sql, &[(&directory, Type::INT4), (&more, Type::INT8), (&bookmark, Type::BYTEA), (&now, Type::INT8)]).await?;
+    query(db, sql, &[&directory, &more, &bookmark, &now]).await?;
     Ok(())
 }
 
 /// The verb.
-pub(super) async fn begin_refresh(db: &Client, name: &str) -> Result<i64, Fault> {
+pub(super) async fn begin_refresh(db: &Object, name: &str) -> Result<i64, Fault> {
     let (directory, _) = enter(db, name).await?;
     let sql = "UPDATE directory SET generation = generation + 1 WHERE number = $1 RETURNING generation";
-    Ok(db.query_typed_one(sql, &[(&directory, Type::INT4)]).await?.try_get(0)?)
+    Ok(query(db, sql, &[&directory]).await?.first().expect("the row is taken").try_get(0)?)
 }
 
 /// The verb.
-pub(super) async fn end_refresh(db: &Client, name: &str, bookmark: Option<&[u8]>, now: i64) -> Result<(), Fault> {
+pub(super) async fn end_refresh(db: &Object, name: &str, bookmark: Option<&[u8]>, now: i64) -> Result<(), Fault> {
     let (directory, _) = enter(db, name).await?;
     note(db, directory, 0, bookmark, now).await?;
     let sql = "UPDATE directory SET loaded_at = coalesce(loaded_at, $2) WHERE number = $1";
-    db.execute_typed(sql, &[(&directory, Type::INT4), (&now, Type::INT8)]).await?;
+    query(db, sql, &[&directory, &now]).await?;
     Ok(())
 }
 
 /// How many objects were not seen in a refresh, of how many. Goes through the sightings, which are narrow.
-pub(super) async fn unseen(db: &Client, name: &str, generation: i64) -> Result<(u64, u64), Fault> {
+pub(super) async fn unseen(db: &Object, name: &str, generation: i64) -> Result<(u64, u64), Fault> {
     let sql = "SELECT (SELECT count(*) FROM sighting s WHERE s.directory = d.number AND s.generation < $2), d.objects FROM directory d WHERE d.name = $1";
     let Some(row) = db.query_typed_opt(sql, &[(&name, Type::TEXT), (&generation, Type::INT8)]).await? else { return Ok((0, 0)) };
     Ok((row.try_get::<_, i64>(0)?.unsigned_abs(), row.try_get::<_, i64>(1)?.unsigned_abs()))
@@ -125,7 +126,7 @@ pub(super) async fn unseen(db: &Client, name: &str, generation: i64) -> Result<(
 
 /// Their keys.
 pub(super) async fn unseen_keys(
-    db: &Client,
+    db: &Object,
     name: &str,
     generation: i64,
     after: i64,
@@ -134,23 +135,25 @@ pub(super) async fn unseen_keys(
     let sql = "SELECT s.object, o.key FROM sighting s JOIN object o ON o.id = s.object
          WHERE s.directory = (SELECT number FROM directory WHERE name = $1) AND s.object > $2 AND s.generation < $3 ORDER BY s.object LIMIT $4";
     let limit = i64::from(limit);
-    let asked = [(&name as _, Type::TEXT), (&after as _, Type::INT8), (&generation as _, Type::INT8), (&limit as _, Type::INT8)];
-    db.query_typed(sql, &asked).await?.iter().map(|row| Ok((ObjectId(row.try_get(0)?), row.try_get(1)?))).collect()
+    query(db, sql, &[&name, &after, &generation, &limit])
+        .await?
+        .iter()
+        .map(|row| Ok((ObjectId(row.try_get(0)?), row.try_get(1)?)))
+        .collect()
 }
 
 /// Notes that a source fails or works. Gives whether that is news.
-pub(super) async fn report(db: &Client, name: &str, failure: Option<&str>, now: i64) -> Result<bool, Fault> {
+pub(super) async fn report(db: &Object, name: &str, failure: Option<&str>, now: i64) -> Result<bool, Fault> {
     let (directory, _) = enter(db, name).await?;
     let failing = "SELECT failed_at IS NOT NULL FROM directory WHERE number = $1";
-    let failing: bool = db.query_typed_one(failing, &[(&directory, Type::INT4)]).await?.try_get(0)?;
-    let number = (&directory as _, Type::INT4);
+    let failing: bool = query(db, failing, &[&directory]).await?.first().expect("the row is taken").try_get(0)?;
     if let Some(failure) = failure {
         // What is wrong may change while it fails; since when it fails does not.
         let sql = "UPDATE directory SET failure = $2, failed_at = coalesce(failed_at, $3) WHERE number = $1";
-        db.execute_typed(sql, &[number, (&failure, Type::TEXT), (&now, Type::INT8)]).await?;
+        query(db, sql, &[&directory, &failure, &now]).await?;
     } else {
         let sql = "UPDATE directory SET heard_at = $2, failed_at = NULL, failure = NULL WHERE number = $1";
-        db.execute_typed(sql, &[number, (&now, Type::INT8)]).await?;
+        query(db, sql, &[&directory, &now]).await?;
     }
     Ok(failing != failure.is_some())
 }
