@@ -49,8 +49,8 @@ use crate::{
     },
     seal::{SealKey, fill, hex},
     store::{
-        Acceptance, Accepted, Acted, Action, Arrivals, Claim, Depth, EventRecord, EventSpan, Filter, ItemDetail, ItemRow, Lease, Page, RelayReport,
-        RelayStanding, Settled, Store, TokenRecord,
+        Acceptance, Accepted, Acted, Action, Arrivals, Claim, Depth, EventRecord, EventSpan, Filter, ItemDetail, ItemRow, Lease, Page,
+        RelayReport, RelayStanding, Settled, Store, TokenRecord,
     },
 };
 use async_trait::async_trait;
@@ -236,7 +236,11 @@ impl PostgresStore {
         });
         caretaker::round(&base).await;
         let accepting = Arc::clone(&base);
-        let accepting = Desk::open(GROUPS, |batch: &Vec<accept::Ready>| accept::bytes(batch), move |group| Box::pin(accept::group(Arc::clone(&accepting), group)));
+        let accepting = Desk::open(
+            GROUPS,
+            |batch: &Vec<accept::Ready>| accept::bytes(batch),
+            move |group| Box::pin(accept::group(Arc::clone(&accepting), group)),
+        );
         let settling = Arc::clone(&base);
         let settling = Desk::open(GROUPS, settle::bytes, move |group| Box::pin(settle::group(Arc::clone(&settling), group)));
         let beside = vec![

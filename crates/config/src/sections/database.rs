@@ -98,7 +98,9 @@ pub(crate) fn build(loading: &Loading<'_>, table: &Table<'_>) -> Option<Database
     let found = match written.strip_prefix("sqlite:") {
         Some("") => Err("names no file; write \"sqlite:tidings.db\"".to_owned()),
         Some(_) => Ok((written.to_owned(), None)),
-        None if ["postgres://", "postgresql://"].iter().any(|scheme| written.starts_with(scheme)) => postgres(written).map_err(str::to_owned),
+        None if ["postgres://", "postgresql://"].iter().any(|scheme| written.starts_with(scheme)) => {
+            postgres(written).map_err(str::to_owned)
+        }
         // A word that is no URL; what looks like one may hold a password.
         None if written.contains('@') => Err("is not a database; write \"sqlite:tidings.db\" or \"postgres://user@host/name\"".to_owned()),
         None => Err(format!("`{}` is not a database; write \"sqlite:tidings.db\" or \"postgres://user@host/name\"", shown(written))),
@@ -112,8 +114,13 @@ pub(crate) fn build(loading: &Loading<'_>, table: &Table<'_>) -> Option<Database
     };
     let given = secret::read(loading, table, "password");
     if given.is_some() && (in_url.is_some() || url.starts_with("sqlite:")) {
-        let written = ["password", "password_file", "password_env", "password_command"].into_iter().find(|way| table.has(way)).unwrap_or("password");
-        let fault = if in_url.is_some() { "the password stands in the URL already; write one of the two" } else { "an SQLite database has no password" };
+        let written =
+            ["password", "password_file", "password_env", "password_command"].into_iter().find(|way| table.has(way)).unwrap_or("password");
+        let fault = if in_url.is_some() {
+            "the password stands in the URL already; write one of the two"
+        } else {
+            "an SQLite database has no password"
+        };
         loading.problem(table.place(written), table.key(written), fault);
     }
     let key = secret::read(loading, table, "key");

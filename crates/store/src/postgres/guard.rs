@@ -285,7 +285,8 @@ pub(crate) async fn rule_hour(base: &Base, rule: &str) -> Result<(u64, Option<Id
 }
 
 /// A batch, as [`row`] reads it.
-pub(super) const BATCH: &str = "SELECT b.id, b.flood, w.text, b.event, b.most, b.people, b.opened_at, b.state, b.ended_at, b.ended_by, b.alerted
+pub(super) const BATCH: &str =
+    "SELECT b.id, b.flood, w.text, b.event, b.most, b.people, b.opened_at, b.state, b.ended_at, b.ended_by, b.alerted
     FROM guard_batch b JOIN word w ON w.number = b.rule";
 
 /// Batches, newest first.
@@ -356,4 +357,3 @@ pub(crate) async fn items(base: &Base, id: Id, after: Option<(i64, i64)>, limit:
     }
     Ok(items)
 }
-

@@ -129,7 +129,8 @@ const EVENTS_BYTES: i64 = 8 << 20;
 pub(crate) async fn events(base: &Base, span: &EventSpan, after: Option<Id>, limit: u16) -> Result<Vec<EventRecord>, Fault> {
     let first = after.map_or(i64::MIN, |after| after.number().saturating_add(1)).max(Id::first_of(span.since).number());
     let work = base.look().await?;
-    let kinds: Vec<i32> = work.query("SELECT number FROM word WHERE text = ANY($1)", &[&span.kinds]).await?.iter().map(|row| row.get(0)).collect();
+    let kinds: Vec<i32> =
+        work.query("SELECT number FROM word WHERE text = ANY($1)", &[&span.kinds]).await?.iter().map(|row| row.get(0)).collect();
     if kinds.is_empty() && !span.kinds.is_empty() {
         return Ok(Vec::new());
     }

@@ -75,10 +75,15 @@ impl House {
 
     /// On a database that is there, by a clock that stands still.
     pub(crate) async fn in_database(server: &Postgres, name: &str) -> Self {
-        let (folder, clock) = (TempDir::new().unwrap(), clock());
+        Self::node(server, name, 1, clock()).await
+    }
+
+    /// One of several nodes on a database that is there.
+    pub(crate) async fn node(server: &Postgres, name: &str, number: u16, clock: Arc<FixedClock>) -> Self {
+        let folder = TempDir::new().unwrap();
         let options = OpenOptions { url: server.url(name), ..options(folder.path().to_owned(), clock.clone()) };
         let store = PostgresStore::open(options, PostgresTuning { told_time: true }).await.unwrap();
-        Self { store, clock, mint: IdMint::starting_after(None, 1), folder }
+        Self { store, clock, mint: IdMint::starting_after(None, number), folder }
     }
 
     pub(crate) async fn on_sqlite() -> Self {

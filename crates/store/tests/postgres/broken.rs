@@ -1,0 +1,160 @@
+//! Backends and servers that are killed in the middle of their work: nothing is half done, and what had been answered is there.
+
+use crate::house::{House, a_server, outcome};
+use futures_util::future::join_all;
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tempfile::TempDir;
+use tidings_core::{Id, IdMint, outbox::State};
+use tidings_store::{Accepted, Filter, OpenOptions, PostgresStore, PostgresTuning, StoreError};
+use tidings_testkit::postgres::Postgres;
+
+/// Ends every backend of the house, over and over, until it is told to stop. Gives how many it has ended.
+fn end_backends(server: Arc<Postgres>, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<usize> {
+    tokio::task::spawn_blocking(move || {
+        let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'house' AND application_name = 'tidings'";
+        let mut ended = 0;
+        while !stop.load(Ordering::Relaxed) {
+            ended += server.sql("postgres", sql).lines().count();
+        }
+        ended
+    })
+}
+
+/// What must hold of an outbox whatever was killed: an event is there with all it caused, or not at all.
+const WHOLE: &str = "SELECT
+    (SELECT count(*) FROM item i WHERE NOT EXISTS (SELECT 1 FROM event e WHERE e.id = i.event)),
+    (SELECT count(*) FROM item i WHERE NOT EXISTS (SELECT 1 FROM letter l WHERE l.id = i.letter)),
+    (SELECT count(*) FROM event e WHERE NOT EXISTS (SELECT 1 FROM item i WHERE i.event = e.id)),
+    (SELECT count(*) FROM item i LEFT JOIN open_item o ON o.id = i.id WHERE (i.state IS NULL) <> (o.id IS NOT NULL)),
+    (SELECT count(*) FROM open_item o WHERE NOT EXISTS (SELECT 1 FROM item i WHERE i.id = o.id))";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backends_that_are_killed_leave_nothing_half_and_settle_nothing_twice() {
+    let server = a_server().await;
+    let house = Arc::new(House::on_postgres(&server, "house").await);
+    let stop = Arc::new(AtomicBool::new(false));
+    let killer = end_backends(Arc::clone(&server), Arc::clone(&stop));
+    let callers = (0..6).map(|caller| {
+        let house = Arc::clone(&house);
+        tokio::spawn(async move {
+            let mut accepted = Vec::new();
+            for n in 0..60 {
+                let name = format!("e{caller}-{n}");
+                // As a source does it: told again until it is answered.
+                for _ in 0..200 {
+                    let draft = house.an_event(&name).to(&["ada@example.org", "grace@example.org"]).build();
+                    match house.store.accept(vec![draft]).await {
+                        Ok(answers) => {
+                            let (Accepted::New(id) | Accepted::Duplicate(id)) = answers[0];
+                            accepted.push(id);
+                            break;
+                        }
+                        Err(StoreError::Unavailable(_)) => {}
+                        Err(other) => panic!("{other}"),
+                    }
+                }
+                assert_eq!(accepted.len(), n + 1, "{name} is answered in the end");
+            }
+            accepted
+        })
+    });
+    let accepted: HashSet<Id> = join_all(callers).await.into_iter().flat_map(Result::unwrap).collect();
+    assert_eq!(accepted.len(), 360, "an event told again is the same event");
+
+    // Claims whose answer is lost lapse. An outcome whose answer is lost is told again, as the settler does.
+    let at_work = async {
+        loop {
+            let Ok(leases) = house.store.claim(crate::house::ask("node-a", 40)).await else { continue };
+            if leases.is_empty() {
+                house.clock.advance(crate::house::seconds(61));
+                if house.store.depths().await.is_ok_and(|depths| depths.is_empty()) {
+                    return;
+                }
+            }
+            let outcomes: Vec<_> = leases.iter().map(|lease| outcome(lease, State::Sent, house.now())).collect();
+            while let Err(error) = house.store.settle(outcomes.clone()).await {
+                assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(240), at_work).await.expect("all is sent in the end");
+    stop.store(true, Ordering::Relaxed);
+    let ended = killer.await.unwrap();
+    assert!(ended > 20, "only {ended} backends were killed");
+    let (whole, sent) = tokio::task::spawn_blocking(move || {
+        let sent = "SELECT count(*), count(DISTINCT item) FROM history WHERE what = 'sent'";
+        (server.sql("house", WHOLE), server.sql("house", sent))
+    })
+    .await
+    .unwrap();
+    assert_eq!((whole.as_str(), sent.as_str()), ("0|0|0|0|0", "720|720"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_accepted_survives_the_servers_crash() {
+    let server = tokio::task::spawn_blocking(|| {
+        let server = Postgres::builder().flush().start();
+        server.create("house", None);
+        server
+    });
+    let mut server = server.await.unwrap();
+    let (folder, clock) = (TempDir::new().unwrap(), crate::house::clock());
+    let options = OpenOptions { url: server.url("house"), ..crate::house::options(folder.path().to_owned(), clock.clone()) };
+    let store = PostgresStore::open(options, PostgresTuning { told_time: true }).await.unwrap();
+    let house = Arc::new(House { store, clock, mint: IdMint::starting_after(None, 1), folder });
+    let mut answered = Vec::new();
+    for round in 0..3 {
+        let callers: Vec<_> = (0..4)
+            .map(|caller| {
+                let house = Arc::clone(&house);
+                tokio::spawn(async move {
+                    let mut mine = Vec::new();
+                    for n in 0.. {
+                        let batch = (0..3).map(|k| house.an_event(&format!("r{round}-{caller}-{n}-{k}")).build()).collect();
+                        match house.store.accept(batch).await {
+                            Ok(answers) => mine.extend(answers.into_iter().map(|(Accepted::New(id) | Accepted::Duplicate(id))| id)),
+                            Err(_) => break,
+                        }
+                    }
+                    mine
+                })
+            })
+            .collect();
+        let (back, before) = (house.store.clone(), answered.len());
+        let seen = async {
+            // Something of this round is there: now.
+            while back.items(Filter::default(), None, u16::MAX).await.map_or(0, |page| page.items.len()) < before + 60 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), seen).await.expect("the callers are at work");
+        server = tokio::task::spawn_blocking(move || {
+            server.kill9();
+            server
+        })
+        .await
+        .unwrap();
+        for caller in callers {
+            answered.extend(caller.await.unwrap());
+        }
+        server = tokio::task::spawn_blocking(move || {
+            server.start();
+            server
+        })
+        .await
+        .unwrap();
+        for id in &answered {
+            assert!(house.store.event(*id).await.unwrap().is_some(), "{id} was accepted and is gone (round {round})");
+        }
+    }
+    let whole = tokio::task::spawn_blocking(move || server.sql("house", WHOLE)).await.unwrap();
+    assert_eq!(whole, "0|0|0|0|0");
+    assert!(answered.len() >= 150, "{} accepted", answered.len());
+}

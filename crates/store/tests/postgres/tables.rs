@@ -1,0 +1,53 @@
+//! What stands in which table.
+
+use crate::house::{House, a_server, outcome};
+use std::sync::Arc;
+use tidings_core::outbox::State;
+use tidings_testkit::postgres::Postgres;
+
+async fn sql(server: &Arc<Postgres>, sql: &'static str) -> String {
+    let server = Arc::clone(server);
+    tokio::task::spawn_blocking(move || server.sql("house", sql)).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_ended_leaves_the_hot_table_and_its_history_goes_to_its_week() {
+    let server = a_server().await;
+    let house = House::on_postgres(&server, "house").await;
+    for n in 0..5 {
+        house.accept(house.an_event(&format!("e{n}"))).await;
+    }
+    assert_eq!(sql(&server, "SELECT count(*), count(state) FROM open_item").await, "5|5");
+    for (lease, state) in house.claim(4).await.iter().zip([State::Sent, State::Sent, State::Failed, State::Waiting]) {
+        house.settle(outcome(lease, state, house.now())).await;
+    }
+    assert_eq!(sql(&server, "SELECT count(*) FROM open_item").await, "2");
+    assert_eq!(sql(&server, "SELECT count(*) FROM trouble").await, "1");
+    assert_eq!(sql(&server, "SELECT count(*) FROM history").await, "4");
+    assert_eq!(sql(&server, "SELECT count(*) FROM history_other").await, "0", "it found its partition");
+    assert!(sql(&server, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'history'::regclass").await.parse::<u32>().unwrap() >= 6);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_can_be_read_from_a_table() {
+    let server = a_server().await;
+    let house = House::on_postgres(&server, "house").await;
+    house.accept(house.an_event("e1").secret("Winter-Storm-2026")).await;
+    let shown = sql(&server, "SELECT string_agg(encode(bytes, 'escape'), '') FROM letter; SELECT string_agg(encode(sealed, 'escape'), '') FROM event_secret").await;
+    assert!(!shown.is_empty() && !shown.contains("Winter"), "{shown}");
+}
+
+/// A due item is found by the index, whatever else waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_goes_by_the_index_of_what_is_due() {
+    let server = a_server().await;
+    let house = House::on_postgres(&server, "house").await;
+    house.store.accept((0..2000).map(|n| house.an_event(&format!("e{n}")).build()).collect()).await.unwrap();
+    let plan = sql(
+        &server,
+        "ANALYZE open_item; EXPLAIN SELECT o.id FROM open_item o WHERE o.relay = 1 AND o.lane = 2 AND o.state IN (1, 2) AND o.due_at <= 9000000000000
+         ORDER BY o.due_at, o.id LIMIT 10 FOR UPDATE SKIP LOCKED",
+    )
+    .await;
+    assert!(plan.contains("Index Scan using open_item_due") && !plan.contains("Sort"), "{plan}");
+}
