@@ -4,6 +4,7 @@
 //! that Debian's package makes.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -99,6 +100,8 @@ impl PostgresBuilder {
         if let Some(tls) = &self.tls {
             for (from, to) in [(&tls.cert_pem, "server.crt"), (&tls.key_pem, "server.key")] {
                 fs::copy(from, data.join(to)).expect("our own folder can be written");
+                // The server takes no key that others can read.
+                fs::set_permissions(data.join(to), fs::Permissions::from_mode(0o600)).expect("the mode of our own file can be set");
             }
             keeper.give(&data.join("server.crt"));
             keeper.give(&data.join("server.key"));

@@ -32,7 +32,7 @@ async fn two_nodes_that_are_told_the_same_event_make_one() {
         let (first, mut second) = (first.unwrap(), second.unwrap());
         second.reverse();
         for pair in first.into_iter().zip(second) {
-            let (Accepted::New(id), Accepted::Duplicate(known)) | (Accepted::Duplicate(known), Accepted::New(id)) = pair else {
+            let ((Accepted::New(id), Accepted::Duplicate(known)) | (Accepted::Duplicate(known), Accepted::New(id))) = pair else {
                 panic!("one of them is the first: {pair:?}");
             };
             assert_eq!(id, known, "both name the first");
