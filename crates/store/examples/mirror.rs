@@ -1,4 +1,5 @@
-//! Measures the mirror on this machine: `cargo run --release -p tidings-store --example mirror [USERS [GROUPS [MEMBERSHIPS]]]`.
+//! Measures the mirror on this machine: `cargo run --release -p tidings-store --example mirror [USERS [GROUPS [MEMBERSHIPS [URL]]]]`; the URL is that of an empty
+//! PostgreSQL database.
 //!
 //! Loads a directory (1,000,000 users, 100,000 groups, 5,000,000 memberships unless told otherwise; one group has a tenth of all users), users and groups mixed
 //! as a directory server gives them, and then does what a day brings: look-ups, comparisons of entries that are as they were, a refresh, changes of one member.
@@ -16,7 +17,7 @@ use tidings_core::{
     directory::{Became, Change, Entry, Head, Link, LinkRole},
     subject::ObjectType,
 };
-use tidings_store::{Database, Difference, OpenOptions, Record, SealKey, Walk};
+use tidings_store::{Database, Difference, OpenOptions, PostgresStore, PostgresTuning, Record, SealKey, Walk};
 
 struct WallClock;
 
@@ -258,14 +259,19 @@ async fn main() {
     let groups = number(2, users / 10);
     let memberships = number(3, users * 5);
     let folder = tempfile::tempdir().expect("a folder");
+    let url = std::env::args().nth(4);
     let options = OpenOptions {
-        url: "sqlite:tidings.db".to_owned(),
+        url: url.clone().unwrap_or_else(|| "sqlite:tidings.db".to_owned()),
         data_dir: folder.path().to_owned(),
         key: SealKey::from_bytes([7; 32]),
         clock: Arc::new(WallClock),
         min_free_bytes: 1 << 30,
     };
-    let store = tidings_store::open(options).await.expect("opened");
+    let store: Arc<dyn Database> = if url.is_some() {
+        PostgresStore::open(options, PostgresTuning::default()).await.expect("opened")
+    } else {
+        tidings_store::open(options).await.expect("opened")
+    };
     let bench = Bench { store, users, groups, memberships };
     println!("{users} users, {groups} groups, {memberships} memberships");
     bench.load("first load, 5,000 entries a call", folder.path()).await;

@@ -13,6 +13,7 @@ mod flush;
 mod links;
 mod load;
 mod look_up;
+mod markers;
 mod names;
 mod plain;
 mod read;
@@ -23,12 +24,14 @@ mod standing;
 
 use crate::{
     error::StoreError,
+    marker::{Marker, MarkerStep, NewMarker},
     mirror::{Difference, DirectoryStanding, LinkPage, Mirror, MirrorLink, MirrorObject, ObjectId, ObjectPage, Record, Walk, steps},
     postgres::{PostgresStore, Unsure, accept, work::text},
     store::{Acceptance, Accepted},
 };
 use async_trait::async_trait;
 use tidings_core::{
+    Id,
     directory::{Change, Entry, LinkRole},
     subject::ObjectType,
 };
@@ -227,5 +230,34 @@ impl Mirror for PostgresStore {
 
     async fn members(&self, group: ObjectId, depth: Walk, after: Option<ObjectId>, limit: u32) -> Result<ObjectPage, StoreError> {
         ask!(self, db => read::members(db, group, depth, after, limit))
+    }
+
+    async fn note_marker(&self, marker: NewMarker, event: Acceptance) -> Result<bool, StoreError> {
+        let id = event.id;
+        let event = accept::ready(&self.base, vec![event]).await?;
+        let event: Vec<&accept::Ready> = event.iter().collect();
+        let write = || async {
+            let mut work = self.base.begin().await?;
+            let noted = markers::note(work.client(), &marker, id, work.now_ms()).await?;
+            if noted {
+                accept::write(&mut work, &event).await?;
+            }
+            self.base.finish(work).await?;
+            Ok(noted)
+        };
+        self.base.again(Unsure::Refuse, write).await
+    }
+
+    async fn markers(&self, directory: &str, key: Option<&str>, after: Option<Id>, limit: u32) -> Result<Vec<Marker>, StoreError> {
+        let after = after.map_or(i64::MIN, Id::number);
+        ask!(self, db => markers::list(db, directory, key, after, limit))
+    }
+
+    async fn move_marker(&self, event: Id, step: MarkerStep) -> Result<bool, StoreError> {
+        write!(self, db, _now => markers::step(db, event, &step))
+    }
+
+    async fn end_marker(&self, event: Id) -> Result<bool, StoreError> {
+        write!(self, db, _now => markers::end(db, event))
     }
 }

@@ -83,3 +83,21 @@ CREATE TABLE looked_up (
     hash integer NOT NULL,                 -- 32 bits of a hash of the attribute and its folded text; the object's own attribute is compared as well
     PRIMARY KEY (directory, hash, object)
 );
+
+-- Requests for a letter that stand as a value in an attribute of an entry: one row while the marker is open, none once it is cleared.
+CREATE TABLE marker (
+    event bigint PRIMARY KEY,
+    noted_at bigint NOT NULL,
+    due_at bigint,
+    directory integer NOT NULL,
+    tries integer NOT NULL,
+    state smallint NOT NULL,               -- 0 noted 1 claimed 2 clearing
+    key text COLLATE "C" NOT NULL,
+    value text COLLATE "C" NOT NULL,       -- as values are compared
+    written text NOT NULL,                 -- as the source wrote it
+    reference text NOT NULL,               -- the entry's name as the source wrote it
+    seen text,
+    failure text
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
+-- One setting, one event: deduplication is this index.
+CREATE UNIQUE INDEX marker_open ON marker (directory, key, value);
