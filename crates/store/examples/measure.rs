@@ -1,4 +1,5 @@
-//! Measures the store on this machine: `cargo run --release -p tidings-store --example measure [ITEMS [SPAN [in-order]]]`.
+//! Measures the store on this machine: `cargo run --release -p tidings-store --example measure [ITEMS [SPAN [in-order|random [URL]]]]`; the URL is that of an empty PostgreSQL
+//! database.
 //!
 //! Accepts events of 600 bytes with one letter of 5 KB each (alone and in batches of 100), fills the outbox to 10,000 and then to ITEMS (1,000,000) waiting
 //! items, and claims and settles in hundreds at both depths. Prints a line for each, with the memory of the process. SPAN is how many items share a span of the
@@ -19,7 +20,7 @@ use tidings_core::{
     outbox::{Item, Letter, Role, Settlement, State},
     time::later,
 };
-use tidings_store::{Acceptance, Claim, OpenOptions, SealKey, SqliteStore, Store, Tuning};
+use tidings_store::{Acceptance, Claim, OpenOptions, PostgresStore, PostgresTuning, SealKey, SqliteStore, Store, Tuning};
 
 struct WallClock;
 
@@ -33,7 +34,9 @@ impl Clock for WallClock {
 const ROUND: usize = 6400;
 
 struct Bench {
-    store: Arc<SqliteStore>,
+    store: Arc<dyn Store>,
+    /// Transactions committed so far; on PostgreSQL nobody counts.
+    commits: Box<dyn Fn() -> u64>,
     mint: Arc<IdMint>,
     number: Arc<AtomicU64>,
     in_order: bool,
@@ -97,7 +100,7 @@ impl Bench {
 
     /// Accepts rounds of [`ROUND`] events by `callers` at once, `batch` a call. The events are made beforehand, so that only the store is measured.
     async fn accept(&self, what: &str, rounds: usize, batch: usize, callers: usize, letter_bytes: usize) {
-        let commits = self.store.commits();
+        let commits = (self.commits)();
         let (mut spent, mut cpu) = (Duration::ZERO, 0.0);
         for _ in 0..rounds {
             let calls: Vec<Vec<Vec<Acceptance>>> = (0..callers)
@@ -119,12 +122,12 @@ impl Bench {
             spent += start.elapsed();
             cpu += cpu_seconds() - cpu_before;
         }
-        report(what, rounds * ROUND, spent, cpu, self.store.commits() - commits);
+        report(what, rounds * ROUND, spent, cpu, (self.commits)() - commits);
     }
 
     /// Claims and settles `items` in hundreds, by `couriers` at once.
     async fn deliver(&self, what: &str, items: usize, couriers: usize) {
-        let (commits, start, cpu) = (self.store.commits(), Instant::now(), cpu_seconds());
+        let (commits, start, cpu) = ((self.commits)(), Instant::now(), cpu_seconds());
         let mut tasks = Vec::new();
         for courier in 0..couriers {
             let store = self.store.clone();
@@ -155,7 +158,7 @@ impl Bench {
         for task in tasks {
             task.await.expect("no courier panics");
         }
-        report(what, items, start.elapsed(), cpu_seconds() - cpu, self.store.commits() - commits);
+        report(what, items, start.elapsed(), cpu_seconds() - cpu, (self.commits)() - commits);
     }
 
     async fn depths(&self) {
@@ -195,16 +198,23 @@ async fn main() {
     let items: usize = std::env::args().nth(1).map_or(1_000_000, |text| text.parse().expect("a number of items"));
     let span = std::env::args().nth(2).map_or(0, |text| text.parse().expect("items of a span"));
     let in_order = std::env::args().nth(3).is_some_and(|word| word == "in-order");
+    let url = std::env::args().nth(4);
     let folder = tempfile::tempdir().expect("a folder");
     let options = OpenOptions {
-        url: "sqlite:tidings.db".to_owned(),
+        url: url.clone().unwrap_or_else(|| "sqlite:tidings.db".to_owned()),
         data_dir: folder.path().to_owned(),
         key: SealKey::from_bytes([7; 32]),
         clock: Arc::new(WallClock),
         min_free_bytes: 1 << 30,
     };
-    let store = SqliteStore::open(options, Tuning { span_items: (span > 0).then_some(span), ..Tuning::default() }).await.expect("opened");
-    let bench = Bench { store, mint: Arc::new(IdMint::starting_after(None, 1)), number: Arc::default(), in_order };
+    let (store, commits): (Arc<dyn Store>, Box<dyn Fn() -> u64>) = if url.is_some() {
+        (PostgresStore::open(options, PostgresTuning::default()).await.expect("opened"), Box::new(|| 0))
+    } else {
+        let store =
+            SqliteStore::open(options, Tuning { span_items: (span > 0).then_some(span), ..Tuning::default() }).await.expect("opened");
+        (store.clone(), Box::new(move || store.commits()))
+    };
+    let bench = Bench { store, commits, mint: Arc::new(IdMint::starting_after(None, 1)), number: Arc::default(), in_order };
     bench.accept("accept, 64 callers, one event a call, 5 KB", 3, 1, 64, 5000).await;
     bench.accept("accept, 4 callers, 100 events a call, 5 KB", 3, 100, 4, 5000).await;
     bench.deliver("claim 100 + settle 100, 2 couriers, below 40,000 waiting", 28_000, 2).await;

@@ -23,6 +23,7 @@ mod ending;
 mod fanout;
 mod fault;
 mod filter;
+mod front;
 mod guard;
 mod mirror;
 mod read;
@@ -44,6 +45,7 @@ use crate::{
         connect::Address,
         desk::Desk,
         fault::{Again, Fault},
+        front::Front,
         words::Words,
         work::{Time, Value, Work},
     },
@@ -59,7 +61,7 @@ use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
-use tidings_core::{Id, Timestamp, outbox::Settlement};
+use tidings_core::{Id, Timestamp, lane::LaneSet, outbox::Settlement};
 use tokio::{sync::watch, task::AbortHandle};
 use tokio_postgres::Row;
 
@@ -85,6 +87,7 @@ pub(crate) struct Base {
     pub(crate) patterns: Patterns,
     pub(crate) words: Words,
     watch: Watch,
+    front: Front,
     bell: Arc<Bell>,
     arrivals: watch::Sender<Arrivals>,
     me: Weak<Self>,
@@ -121,10 +124,15 @@ impl Base {
 
     /// Commits. After this it is on disk, and whoever waits for work hears of it.
     pub(crate) async fn finish(&self, work: Work) -> Result<(), Fault> {
-        let (now, accepts) = (work.now_ms(), work.accepts);
+        let (now, accepts, due) = (work.now_ms(), work.accepts, work.due);
         let arrived = work.commit().await?;
         if accepts {
             self.watch.accepted(now);
+        }
+        if arrived == LaneSet::ALL {
+            self.front.anything();
+        } else if let Some(due) = due {
+            self.front.due(due);
         }
         if !arrived.is_empty() {
             self.arrivals.send_modify(|arrivals| arrivals.count(arrived));
@@ -230,6 +238,7 @@ impl PostgresStore {
             patterns: Patterns::default(),
             words: Words::default(),
             watch,
+            front: Front::default(),
             bell: Arc::clone(&bell),
             arrivals: arrivals.clone(),
             me: me.clone(),

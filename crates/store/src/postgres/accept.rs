@@ -253,6 +253,7 @@ async fn add_all(work: &mut Work, new: &[&Ready], kept: &[Vec<Option<Kept>>]) ->
             let kept = kept.get(place).and_then(|kept| kept.get(index)).and_then(Option::as_ref);
             rows.item(work, &birth, rest, index, kept);
             work.arrived.add(item.lane);
+            work.is_due(item.due_at.as_millisecond());
         }
     }
     rows.write(work).await?;

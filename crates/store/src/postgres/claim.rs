@@ -17,16 +17,16 @@ use crate::{
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tidings_core::{Address, Id, Lane, lane::LaneSet, outbox::State, time::from_millis, time::later};
 use tokio_postgres::Row;
 
-/// Lane by lane, each in the order of the index; reading stops where the claim is full, and what has not been read is not locked.
+/// Lane by lane, each in the order of the index from its floor on ([`super::front`]); reading stops where the claim is full, and what has not been read is not locked.
 const DUE: &str = "SELECT c.id, c.lane, c.due_at, c.state, c.token, c.attempts, c.flags, c.accepted_at, c.size
-    FROM relay y CROSS JOIN unnest($2::smallint[]) AS l (lane) CROSS JOIN LATERAL (
+    FROM relay y CROSS JOIN unnest($2::smallint[], $7::bigint[]) AS l (lane, floor) CROSS JOIN LATERAL (
         SELECT o.* FROM open_item o
-        WHERE o.relay = y.number AND o.lane = l.lane AND o.state IN (1, 2) AND o.due_at <= $3 AND o.expires_at > $3 AND o.flags & $4 = 0
+        WHERE o.relay = y.number AND o.lane = l.lane AND o.state IN (1, 2) AND o.due_at >= l.floor AND o.due_at <= $3 AND o.expires_at > $3 AND o.flags & $4 = 0
         ORDER BY o.due_at, o.id LIMIT $5 FOR UPDATE SKIP LOCKED) AS c
     WHERE y.name = $1 AND y.paused_at IS NULL LIMIT $6";
 
@@ -48,7 +48,7 @@ struct Found {
 pub(crate) async fn claim(base: &Base, claim: &Claim) -> Result<Vec<Lease>, Fault> {
     let node = base.words.words(&base.pool, [claim.node.as_str()]).await?.of(&claim.node);
     let work = base.begin().await?;
-    let found = gather(&work, claim).await?;
+    let found = gather(base, &work, claim).await?;
     if found.is_empty() {
         base.finish(work).await?;
         return Ok(Vec::new());
@@ -85,13 +85,24 @@ pub(crate) async fn claim(base: &Base, claim: &Claim) -> Result<Vec<Lease>, Faul
 }
 
 /// Locks due items of these lanes: at most `each` of each, and `most` in all.
-async fn due(work: &Work, claim: &Claim, lanes: &[Lane], each: usize, most: usize) -> Result<Vec<Found>, Fault> {
-    let lanes: Vec<i16> = lanes.iter().map(|lane| small(lane.number())).collect();
-    let without = if claim.taken_over_by.is_some() { SENSITIVE } else { 0 };
+async fn due(base: &Base, work: &Work, claim: &Claim, lanes: &[Lane], each: usize, most: usize) -> Result<Vec<Found>, Fault> {
+    // Who takes over passes over what is secret, and knows nothing of what lies before.
+    let over = claim.taken_over_by.is_some();
+    let without = if over { SENSITIVE } else { 0 };
+    let floors = if over { vec![i64::MIN; lanes.len()] } else { base.front.floors(&claim.relay, lanes) };
+    let numbers: Vec<i16> = lanes.iter().map(|lane| small(lane.number())).collect();
     let [each, most] = [each, most].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
-    let rows = work.query(DUE, &[&claim.relay, &lanes, &work.now_ms(), &without, &each, &most]).await?;
+    let begun = Instant::now();
+    let rows = work.query(DUE, &[&claim.relay, &numbers, &work.now_ms(), &without, &each, &most, &floors]).await?;
     let mut found = rows.iter().map(read_due).collect::<Result<Vec<_>, _>>()?;
     found.sort_by_key(|due| (due.lane, due.due_at, due.id));
+    if !over {
+        for (lane, floor) in lanes.iter().zip(floors) {
+            if let Some(first) = found.iter().find(|due| due.lane == *lane) {
+                base.front.found(&claim.relay, *lane, floor, first.due_at, begun.elapsed());
+            }
+        }
+    }
     Ok(found)
 }
 
@@ -136,20 +147,20 @@ impl Gathering {
     }
 }
 
-async fn gather(work: &Work, claim: &Claim) -> Result<Vec<Found>, Fault> {
+async fn gather(base: &Base, work: &Work, claim: &Claim) -> Result<Vec<Found>, Fault> {
     let (limit, share) = (usize::from(claim.limit), usize::from(claim.share.min(claim.limit)));
     let lanes: Vec<Lane> = claim.lanes.iter().collect();
     let mut gathering = Gathering { limit, given: Vec::new(), room: claim.max_bytes, full: false };
-    gathering.take(due(work, claim, &lanes, limit, limit).await?);
+    gathering.take(due(base, work, claim, &lanes, limit, limit).await?);
     let sure = limit - share;
     if gathering.given.len() > sure {
-        give_share(work, claim, &mut gathering, sure).await?;
+        give_share(base, work, claim, &mut gathering, sure).await?;
     }
     Ok(gathering.given)
 }
 
 /// What was found from `sure` on gives way to lower lanes, the one whose first item has been due longest before the others.
-async fn give_share(work: &Work, claim: &Claim, gathering: &mut Gathering, sure: usize) -> Result<(), Fault> {
+async fn give_share(base: &Base, work: &Work, claim: &Claim, gathering: &mut Gathering, sure: usize) -> Result<(), Fault> {
     let own = gathering.given[sure].lane;
     let below: Vec<Lane> = claim.lanes.and(LaneSet::from(own)).iter().filter(|lane| *lane != own).collect();
     if below.is_empty() {
@@ -157,7 +168,7 @@ async fn give_share(work: &Work, claim: &Claim, gathering: &mut Gathering, sure:
     }
     let each = gathering.limit - sure;
     let mut lower: VecDeque<Vec<Found>> = VecDeque::new();
-    for one in due(work, claim, &below, each, each * below.len()).await? {
+    for one in due(base, work, claim, &below, each, each * below.len()).await? {
         match lower.back_mut().filter(|lane| lane[0].lane == one.lane) {
             Some(lane) => lane.push(one),
             None => lower.push_back(vec![one]),

@@ -128,6 +128,7 @@ async fn tell(work: &mut Work, event: i64, rest: &ReadyItems, verdict: Option<&g
         if have.insert((rest.words.of(letter.kind), folded)) {
             rows.item(work, &birth, rest, place, verdict.and_then(|verdict| verdict.kept.as_ref()));
             work.arrived.add(rest.items[place].lane);
+            work.is_due(rest.items[place].due_at.as_millisecond());
             told.insert(letter.id);
         }
     }

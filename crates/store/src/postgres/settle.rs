@@ -63,7 +63,7 @@ pub(crate) async fn group(base: Arc<Base>, group: Vec<Ready>) -> Vec<Result<Vec<
 }
 
 async fn together(base: &Base, all: &[&(Settlement, Option<i32>)], again: bool) -> Result<Vec<Settled>, Fault> {
-    let work = base.begin().await?;
+    let mut work = base.begin().await?;
     let mut settled = vec![Settled::Stale; all.len()];
     let mut left: Vec<usize> = (0..all.len()).collect();
     while !left.is_empty() {
@@ -74,6 +74,9 @@ async fn together(base: &Base, all: &[&(Settlement, Option<i32>)], again: bool) 
         let (ended, moved): (Vec<usize>, Vec<usize>) = now.iter().partition(|place| all[**place].0.state.is_final());
         let (moved, ended) = tokio::try_join!(write_moved(&work, all, &moved), write_ended(&work, all, &ended))?;
         work.erase(&ended).await?;
+        for place in now.iter().filter(|place| all[**place].0.state == State::Waiting) {
+            work.is_due(all[*place].0.due_at.as_millisecond());
+        }
         let done: HashSet<i64> = moved.into_iter().chain(ended.iter().map(|one| one.id)).collect();
         for place in now.into_iter().filter(|place| done.contains(&all[*place].0.id.number())) {
             settled[place] = Settled::Done;

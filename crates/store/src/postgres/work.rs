@@ -30,6 +30,8 @@ pub(crate) struct Work {
     pub(crate) arrived: LaneSet,
     /// Something is accepted by this verb: see [`super::clock`].
     pub(crate) accepts: bool,
+    /// The earliest moment at which something is due by this verb: see [`super::front`].
+    pub(crate) due: Option<i64>,
 }
 
 /// A line of history to be written.
@@ -61,7 +63,7 @@ impl Work {
         let sql = format!("{begin}; SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint");
         let answer = client.simple_query(&sql).await;
         // From here on there may be a transaction to end.
-        let mut work = Self { client: Some(client), now_ms: 0, arrived: LaneSet::NONE, accepts: false };
+        let mut work = Self { client: Some(client), now_ms: 0, arrived: LaneSet::NONE, accepts: false, due: None };
         let told = answer?.into_iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => row.get(0).and_then(|text| text.parse().ok()),
             _ => None,
@@ -76,6 +78,11 @@ impl Work {
     /// The present moment as the database keeps it.
     pub(crate) fn now_ms(&self) -> i64 {
         self.now_ms
+    }
+
+    /// Something is due at this moment by this verb.
+    pub(crate) fn is_due(&mut self, due_at: i64) {
+        self.due = Some(self.due.map_or(due_at, |due| due.min(due_at)));
     }
 
     /// The present moment.

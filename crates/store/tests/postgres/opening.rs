@@ -4,7 +4,10 @@ use crate::house::{House, a_server, clock, options};
 use std::{path::Path, sync::Arc};
 use tempfile::TempDir;
 use tidings_store::{OpenOptions, SealKey, StoreError};
-use tidings_testkit::{certs::{TestCa, Validity}, postgres::Postgres};
+use tidings_testkit::{
+    certs::{TestCa, Validity},
+    postgres::Postgres,
+};
 
 fn at(url: String) -> OpenOptions {
     OpenOptions { url, ..options("unused".into(), clock()) }
@@ -77,7 +80,11 @@ async fn a_server_proves_who_it_is_as_far_as_it_is_asked() {
         tidings_store::open(at(url(&mode))).await.unwrap_or_else(|error| panic!("{mode}: {}", said(&error)));
     }
     // Its certificate is of a known authority, and not for the address that was asked for.
-    for mode in [format!("sslmode=verify-ca&{}", by(unknown)), format!("sslmode=require&{}", by(unknown)), format!("sslmode=verify-full&{}", by(known))] {
+    for mode in [
+        format!("sslmode=verify-ca&{}", by(unknown)),
+        format!("sslmode=require&{}", by(unknown)),
+        format!("sslmode=verify-full&{}", by(known)),
+    ] {
         let refused = refusal(url(&mode)).await;
         assert!(refused.to_lowercase().contains("certificate"), "{mode}: {refused}");
     }
@@ -97,7 +104,8 @@ async fn the_clock_that_counts_is_the_servers() {
     let id = house.accept_one(house.an_event("e1").lives_for(crate::house::hours(24 * 365 * 50))).await;
     let lease = house.claim(1).await.remove(0);
     let row = house.detail(id).await.row;
-    let now = tokio::task::spawn_blocking(move || server.sql("house", "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"));
+    let now =
+        tokio::task::spawn_blocking(move || server.sql("house", "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"));
     let now: i64 = now.await.unwrap().parse().unwrap();
     assert!((now - row.accepted_at.as_millisecond()).abs() < 60_000, "{row:?}");
     assert_eq!(lease.accepted_at, row.accepted_at);

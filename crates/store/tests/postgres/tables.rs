@@ -33,7 +33,11 @@ async fn no_secret_can_be_read_from_a_table() {
     let server = a_server().await;
     let house = House::on_postgres(&server, "house").await;
     house.accept(house.an_event("e1").secret("Winter-Storm-2026")).await;
-    let shown = sql(&server, "SELECT string_agg(encode(bytes, 'escape'), '') FROM letter; SELECT string_agg(encode(sealed, 'escape'), '') FROM event_secret").await;
+    let shown = sql(
+        &server,
+        "SELECT string_agg(encode(bytes, 'escape'), '') FROM letter; SELECT string_agg(encode(sealed, 'escape'), '') FROM event_secret",
+    )
+    .await;
     assert!(!shown.is_empty() && !shown.contains("Winter"), "{shown}");
 }
 
