@@ -29,10 +29,9 @@ use tokio_postgres::types::Type;
 
 /// What changes make different. The transaction sees one moment.
 pub(super) async fn compare(db: &Object, directory: &str, changes: &[Change]) -> Result<Vec<Difference>, Fault> {
-    let directory = standing::number(db, directory).await?.unwrap_or(NO_DIRECTORY);
     let keys: Vec<&str> = changes.iter().map(Change::key).collect();
-    let kept = rows::kept(db, directory, &keys).await?;
-    let bearers = names::bearers(db, directory, &asked(changes, &kept)).await?;
+    let (number, kept) = tokio::try_join!(standing::number(db, directory), rows::kept(db, directory, &keys))?;
+    let bearers = names::bearers(db, number.unwrap_or(NO_DIRECTORY), &asked(changes, &kept)).await?;
     let mut batch = Batch::default();
     for change in changes {
         batch.take(change.key(), &change.what, &kept);
@@ -197,7 +196,7 @@ impl<'c> Wanted<'c> {
     }
 }
 
-impl<'c> Sheet<'c> {
+impl Sheet<'_> {
     fn empty(place: usize) -> Self {
         let (added, removed, altered, orphaned) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         Self { place, before: None, after: None, document: None, links: Told::Nothing, added, removed, altered, orphaned }

@@ -6,7 +6,7 @@ use crate::{
         fault::Fault,
         mirror::{
             rows::{ASKED, GROUP, hash, narrow, small, type_column},
-            scribe::{LinkKey, LinkRow, Pending, Scribe},
+            scribe::{LinkKey, LinkRow, Scribe},
         },
     },
 };
@@ -28,35 +28,9 @@ pub(super) async fn write(scribe: &mut Scribe<'_>) -> Result<(), Fault> {
     if !scribe.sheet.removed.is_empty() {
         remove(scribe).await?;
     }
-    objects(scribe).await?;
-    let Pending { marked, looked_up, documents, waiting, taken_over, loosened, .. } = &scribe.sheet;
-    if !looked_up.is_empty() {
-        entries(db, scribe.directory, looked_up).await?;
-    }
-    if !documents.is_empty() {
-        let (ids, forms): (Vec<i64>, Vec<&[u8]>) = documents.iter().map(|(id, form)| (*id, *form)).unzip();
-        let sql = "INSERT INTO object_document (object, document) SELECT * FROM unnest($1::bigint[], $2::bytea[])
-             ON CONFLICT (object) DO UPDATE SET document = excluded.document";
-        db.execute_typed(sql, &[(&ids, Type::INT8_ARRAY), (&forms, Type::BYTEA_ARRAY)]).await?;
-    }
-    sightings(scribe).await?;
-    if !marked.is_empty() {
-        let marked: Vec<i64> = marked.iter().copied().collect();
-        // Marks memberships of groups, so that walks find them, and takes the mark from those of what is none.
-        let sql = "UPDATE link l SET flags = (l.flags & 1) | CASE WHEN o.type = $2 THEN 2 ELSE 0 END FROM object o
-             WHERE o.id = ANY($1) AND l.target = o.id AND l.role = 0 AND (l.flags >= 2) <> (o.type = $2)";
-        db.execute_typed(sql, &[(&marked, Type::INT8_ARRAY), (&GROUP, Type::TEXT)]).await?;
-    }
-    wait(scribe, &waiting.iter().map(|(id, name)| (*id, name.as_str())).collect()).await?;
-    if !taken_over.is_empty() {
-        let ids: Vec<i64> = taken_over.iter().copied().collect();
-        db.execute_typed("DELETE FROM placeholder WHERE id = ANY($1)", &[(&ids, Type::INT8_ARRAY)]).await?;
-    }
-    if !loosened.is_empty() {
-        let ids: Vec<i64> = loosened.iter().copied().collect();
-        let sql = "DELETE FROM placeholder p WHERE p.id = ANY($1) AND NOT EXISTS (SELECT 1 FROM link l WHERE l.target = p.id)";
-        db.execute_typed(sql, &[(&ids, Type::INT8_ARRAY)]).await?;
-    }
+    // What stands together here does not touch the same rows, and is sent without waiting for the answers.
+    tokio::try_join!(change(scribe), rename(scribe), add(scribe), find_by(scribe), keep(scribe), wait_all(scribe), take_over(scribe))?;
+    tokio::try_join!(raise(scribe), see(scribe), mark(scribe), loosen(scribe))?;
     Ok(())
 }
 
@@ -238,42 +212,56 @@ impl<'a> Heads<'a> {
 const TABLE: &str = "unnest($1::bigint[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::integer[], $8::text[], $9::text[], $10::text[], $11::smallint[], $12::text[])
     t (id, key, reference, hash, type, name, group_hash, mail, locale, timezone, flags, attributes)";
 
-/// Writes objects that are changed and new, and raises versions.
-async fn objects(scribe: &Scribe<'_>) -> Result<(), Fault> {
-    let (db, sheet) = (scribe.db, &scribe.sheet);
+/// Writes objects that are changed.
+async fn change(scribe: &Scribe<'_>) -> Result<(), Fault> {
+    let sheet = &scribe.sheet;
     let mut changed = Heads::default();
     for (id, head) in sheet.changed.iter().filter(|(id, _)| !sheet.added.contains_key(id)) {
         changed.add(*id, head, sheet.nameless.contains(id));
     }
-    if !changed.ids.is_empty() {
-        let sql = format!(
-            "UPDATE object o SET reference = t.reference, hash = t.hash, type = t.type, name = t.name, group_hash = t.group_hash, mail = t.mail, locale = t.locale,
-                 timezone = t.timezone, flags = t.flags, attributes = t.attributes FROM {TABLE} WHERE o.id = t.id"
-        );
-        db.execute_typed(&sql, &changed.values()).await?;
+    if changed.ids.is_empty() {
+        return Ok(());
     }
-    let nameless: Vec<i64> =
-        sheet.nameless.iter().copied().filter(|id| !sheet.changed.contains_key(id) && !sheet.added.contains_key(id)).collect();
-    if !nameless.is_empty() {
-        let called = |id: &i64| scribe.names.object(*id).map_or(0, |named| hash(named.referred_to_as()));
-        let hashes: Vec<i32> = nameless.iter().map(called).collect();
-        let sql =
-            "UPDATE object o SET reference = NULL, hash = t.hash FROM unnest($1::bigint[], $2::integer[]) t (id, hash) WHERE o.id = t.id";
-        db.execute_typed(sql, &[(&nameless, Type::INT8_ARRAY), (&hashes, Type::INT4_ARRAY)]).await?;
-    }
-    if !sheet.added.is_empty() {
-        add(scribe).await?;
-    }
-    if !sheet.raised.is_empty() {
-        let (ids, by): (Vec<i64>, Vec<i64>) = sheet.raised.iter().unzip();
-        let sql = "UPDATE object o SET version = o.version + t.more, changed_at = $3 FROM unnest($1::bigint[], $2::bigint[]) t (id, more) WHERE o.id = t.id";
-        db.execute_typed(sql, &[(&ids, Type::INT8_ARRAY), (&by, Type::INT8_ARRAY), (&scribe.now, Type::INT8)]).await?;
-    }
+    let sql = format!(
+        "UPDATE object o SET reference = t.reference, hash = t.hash, type = t.type, name = t.name, group_hash = t.group_hash, mail = t.mail, locale = t.locale,
+             timezone = t.timezone, flags = t.flags, attributes = t.attributes FROM {TABLE} WHERE o.id = t.id"
+    );
+    scribe.db.execute_typed(&sql, &changed.values()).await?;
     Ok(())
 }
 
+/// Takes references from objects that have lost them and are told nothing else of.
+async fn rename(scribe: &Scribe<'_>) -> Result<(), Fault> {
+    let sheet = &scribe.sheet;
+    let told = |id: &i64| sheet.changed.contains_key(id) || sheet.added.contains_key(id);
+    let nameless: Vec<i64> = sheet.nameless.iter().copied().filter(|id| !told(id)).collect();
+    if nameless.is_empty() {
+        return Ok(());
+    }
+    let called = |id: &i64| scribe.names.object(*id).map_or(0, |named| hash(named.referred_to_as()));
+    let hashes: Vec<i32> = nameless.iter().map(called).collect();
+    let sql = "UPDATE object o SET reference = NULL, hash = t.hash FROM unnest($1::bigint[], $2::integer[]) t (id, hash) WHERE o.id = t.id";
+    scribe.db.execute_typed(sql, &[(&nameless, Type::INT8_ARRAY), (&hashes, Type::INT4_ARRAY)]).await?;
+    Ok(())
+}
+
+/// Raises versions.
+async fn raise(scribe: &Scribe<'_>) -> Result<(), Fault> {
+    if scribe.sheet.raised.is_empty() {
+        return Ok(());
+    }
+    let (ids, by): (Vec<i64>, Vec<i64>) = scribe.sheet.raised.iter().unzip();
+    let sql = "UPDATE object o SET version = o.version + t.more, changed_at = $3 FROM unnest($1::bigint[], $2::bigint[]) t (id, more) WHERE o.id = t.id";
+    scribe.db.execute_typed(sql, &[(&ids, Type::INT8_ARRAY), (&by, Type::INT8_ARRAY), (&scribe.now, Type::INT8)]).await?;
+    Ok(())
+}
+
+/// Writes objects that are new.
 async fn add(scribe: &Scribe<'_>) -> Result<(), Fault> {
     let (db, sheet) = (scribe.db, &scribe.sheet);
+    if sheet.added.is_empty() {
+        return Ok(());
+    }
     let mut added = Heads::default();
     for (id, head) in &sheet.added {
         added.add(*id, sheet.changed.get(id).unwrap_or(head), sheet.nameless.contains(id));
@@ -292,7 +280,8 @@ async fn add(scribe: &Scribe<'_>) -> Result<(), Fault> {
 }
 
 /// Brings the names by which clients look objects up to what they are now.
-async fn entries(db: &Object, directory: i32, looked_up: &BTreeMap<(i32, i64), bool>) -> Result<(), Fault> {
+async fn find_by(scribe: &Scribe<'_>) -> Result<(), Fault> {
+    let (db, directory, looked_up) = (scribe.db, scribe.directory, &scribe.sheet.looked_up);
     let chosen = |there: bool| -> (Vec<i32>, Vec<i64>) {
         looked_up.iter().filter(|(_, found)| **found == there).map(|((hash, object), _)| (*hash, *object)).unzip()
     };
@@ -318,7 +307,7 @@ async fn entries(db: &Object, directory: i32, looked_up: &BTreeMap<(i32, i64), b
 }
 
 /// Marks objects that were seen, those of certain keys as well. What bears the number already is left alone.
-async fn sightings(scribe: &Scribe<'_>) -> Result<(), Fault> {
+async fn see(scribe: &Scribe<'_>) -> Result<(), Fault> {
     let (db, sheet) = (scribe.db, &scribe.sheet);
     let (directory, generation) = ((&scribe.directory as _, Type::INT4), (&scribe.generation as _, Type::INT8));
     let seen: Vec<i64> = sheet.seen.iter().copied().filter(|id| !sheet.added.contains_key(id)).collect();
@@ -332,6 +321,56 @@ async fn sightings(scribe: &Scribe<'_>) -> Result<(), Fault> {
              WHERE o.directory = $1 AND o.key = ANY($2) AND s.directory = $1 AND s.object = o.id AND s.generation <> $3";
         db.execute_typed(sql, &[Clone::clone(&directory), (&some, Type::TEXT_ARRAY), generation.clone()]).await?;
     }
+    Ok(())
+}
+
+/// Keeps the sources' own forms.
+async fn keep(scribe: &Scribe<'_>) -> Result<(), Fault> {
+    if scribe.sheet.documents.is_empty() {
+        return Ok(());
+    }
+    let (ids, forms): (Vec<i64>, Vec<&[u8]>) = scribe.sheet.documents.iter().map(|(id, form)| (*id, *form)).unzip();
+    let sql = "INSERT INTO object_document (object, document) SELECT * FROM unnest($1::bigint[], $2::bytea[])
+         ON CONFLICT (object) DO UPDATE SET document = excluded.document";
+    scribe.db.execute_typed(sql, &[(&ids, Type::INT8_ARRAY), (&forms, Type::BYTEA_ARRAY)]).await?;
+    Ok(())
+}
+
+/// Marks memberships of groups, so that walks find them, and takes the mark from those of what is none.
+async fn mark(scribe: &Scribe<'_>) -> Result<(), Fault> {
+    if scribe.sheet.marked.is_empty() {
+        return Ok(());
+    }
+    let marked: Vec<i64> = scribe.sheet.marked.iter().copied().collect();
+    let sql = "UPDATE link l SET flags = (l.flags & 1) | CASE WHEN o.type = $2 THEN 2 ELSE 0 END FROM object o
+         WHERE o.id = ANY($1) AND l.target = o.id AND l.role = 0 AND (l.flags >= 2) <> (o.type = $2)";
+    scribe.db.execute_typed(sql, &[(&marked, Type::INT8_ARRAY), (&GROUP, Type::TEXT)]).await?;
+    Ok(())
+}
+
+/// Writes placeholders that are new.
+async fn wait_all(scribe: &Scribe<'_>) -> Result<(), Fault> {
+    wait(scribe, &scribe.sheet.waiting.iter().map(|(id, name)| (*id, name.as_str())).collect()).await
+}
+
+/// Takes away placeholders that are objects now.
+async fn take_over(scribe: &Scribe<'_>) -> Result<(), Fault> {
+    if scribe.sheet.taken_over.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<i64> = scribe.sheet.taken_over.iter().copied().collect();
+    scribe.db.execute_typed("DELETE FROM placeholder WHERE id = ANY($1)", &[(&ids, Type::INT8_ARRAY)]).await?;
+    Ok(())
+}
+
+/// Takes away placeholders that nothing links to any more.
+async fn loosen(scribe: &Scribe<'_>) -> Result<(), Fault> {
+    if scribe.sheet.loosened.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<i64> = scribe.sheet.loosened.iter().copied().collect();
+    let sql = "DELETE FROM placeholder p WHERE p.id = ANY($1) AND NOT EXISTS (SELECT 1 FROM link l WHERE l.target = p.id)";
+    scribe.db.execute_typed(sql, &[(&ids, Type::INT8_ARRAY)]).await?;
     Ok(())
 }
 

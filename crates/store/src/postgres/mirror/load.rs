@@ -41,10 +41,11 @@ struct Placed<'a> {
 /// The verb: one transaction. Gives how many objects are new.
 pub(super) async fn load(db: &Object, step: &Step<'_>, now: i64) -> Result<u64, Fault> {
     let Step { directory, entries, generation, bookmark } = *step;
-    let (directory, _) = standing::enter(db, directory).await?;
+    let name = directory;
+    let (directory, _) = standing::enter(db, name).await?;
     let entries: Vec<&Entry> = last_of_each_key(entries).collect();
     let keys: Vec<&str> = entries.iter().map(|entry| entry.head.key.as_str()).collect();
-    let kept = rows::kept(db, directory, &keys).await?;
+    let kept = rows::kept(db, name, &keys).await?;
     let hashes: BTreeSet<i32> = entries.iter().map(|entry| hash(entry.head.referred_to_as())).collect();
     let names = Names::read(db, directory, &hashes.into_iter().collect::<Vec<_>>()).await?;
     let numbers = Numbers::of(entries.len() - kept.len());

@@ -36,10 +36,9 @@ pub(super) async fn find(db: &Object, directory: &str, attribute: &str, value: &
 
 /// Objects by their keys, in the keys' order.
 pub(super) async fn keyed(db: &Object, directory: &str, keys: &[Cow<'_, str>]) -> Result<Vec<MirrorObject>, Fault> {
-    let Some(number) = standing::number(db, directory).await? else { return Ok(Vec::new()) };
     let keys: BTreeSet<&str> = keys.iter().map(AsRef::as_ref).collect();
     let keys: Vec<&str> = keys.into_iter().collect();
-    let mut kept = rows::kept(db, number, &keys).await?;
+    let mut kept = rows::kept(db, directory, &keys).await?;
     Ok(keys.into_iter().filter_map(|key| kept.remove(key)).map(|kept| kept.object).collect())
 }
 

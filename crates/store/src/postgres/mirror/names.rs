@@ -13,7 +13,7 @@ use crate::{
 use deadpool_postgres::Object;
 use std::collections::{BTreeSet, HashMap};
 use tidings_core::{directory::Head, subject::ObjectType};
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 
 /// An object as far as names go.
 #[derive(Debug, Clone)]
@@ -40,23 +40,23 @@ pub(super) struct Names {
 impl Names {
     /// Whatever the tables have under these numbers.
     pub(super) async fn read(db: &Object, directory: i32, asked: &[i32]) -> Result<Self, Fault> {
-        let mut names = Self::default();
+        let mut there = Self::default();
         let objects = "SELECT hash, id, type = $3, reference, key FROM object WHERE directory = $1 AND hash = ANY($2)";
         let placeholders = "SELECT hash, id, name FROM placeholder WHERE directory = $1 AND hash = ANY($2) ORDER BY id";
         for some in asked.chunks(ASKED) {
-            let asked = (&directory as _, Type::INT4);
-            let group = (&GROUP as _, Type::TEXT);
-            for row in db.query_typed(objects, &[asked.clone(), (&some, Type::INT4_ARRAY), group]).await? {
+            let asked: [(&(dyn ToSql + Sync), Type); 3] = [(&directory, Type::INT4), (&some, Type::INT4_ARRAY), (&GROUP, Type::TEXT)];
+            let (objects, placeholders) = tokio::try_join!(db.query_typed(objects, &asked), db.query_typed(placeholders, &asked[..2]))?;
+            for row in objects {
                 let (hash, id) = (row.try_get(0)?, row.try_get(1)?);
                 let named = Named { group: row.try_get(2)?, reference: row.try_get(3)?, key: row.try_get(4)? };
-                names.objects.insert(id, named);
-                names.hashes.entry(hash).or_default().push(id);
+                there.objects.insert(id, named);
+                there.hashes.entry(hash).or_default().push(id);
             }
-            for row in db.query_typed(placeholders, &[asked, (&some, Type::INT4_ARRAY)]).await? {
-                names.placeholders.entry(row.try_get(0)?).or_default().push((row.try_get(1)?, row.try_get(2)?));
+            for row in placeholders {
+                there.placeholders.entry(row.try_get(0)?).or_default().push((row.try_get(1)?, row.try_get(2)?));
             }
         }
-        Ok(names)
+        Ok(there)
     }
 
     pub(super) fn object(&self, id: i64) -> Option<&Named> {

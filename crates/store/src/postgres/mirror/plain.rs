@@ -15,7 +15,9 @@ pub(super) fn change(change: &mut Change) {
             text(key);
             head.iter_mut().for_each(self::head);
             added.iter_mut().for_each(link);
-            removed.iter_mut().for_each(|(_, name)| text(name));
+            for (_, name) in removed {
+                text(name);
+            }
         }
         Became::Gone { key } => text(key),
     }

@@ -20,13 +20,17 @@ const GROUPS: usize = 64;
 
 /// The object of a key, or else of a reference.
 pub(super) async fn object(db: &Object, directory: &str, name: &str) -> Result<Option<MirrorObject>, Fault> {
-    let of = "SELECT {} FROM object o JOIN directory d ON d.number = o.directory WHERE d.name = $1 AND o.";
-    let of = of.replace("{}", COLUMNS);
-    if let Some(row) = query(db, &format!("{of}key = $2"), &[&directory, &name]).await?.first() {
+    let of = format!(
+        "SELECT {COLUMNS} FROM object o JOIN directory d ON d.number = o.directory WHERE o.directory = (SELECT number FROM directory WHERE name = $1) AND o."
+    );
+    let (of_key, of_name, hash) = (format!("{of}key = $2"), format!("{of}hash = $2"), rows::hash(name));
+    let (key, reference): ([Value<'_>; 2], [Value<'_>; 2]) = ([&directory, &name], [&directory, &hash]);
+    let (of_key, of_name) = tokio::try_join!(query(db, &of_key, &key), query(db, &of_name, &reference))?;
+    if let Some(row) = of_key.first() {
         return Ok(Some(rows::object(row, 0)?));
     }
     // Without a reference it goes by its key, and was found above.
-    for row in query(db, &format!("{of}hash = $2"), &[&directory, &rows::hash(name)]).await? {
+    for row in of_name {
         let object = rows::object(&row, 0)?;
         if object.head.reference.as_ref().is_some_and(|reference| folded(reference) == folded(name)) {
             return Ok(Some(object));

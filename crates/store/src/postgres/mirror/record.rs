@@ -47,21 +47,17 @@ struct There {
 impl There {
     async fn read(db: &Object, directory: i32, told: &[&Difference]) -> Result<Self, Fault> {
         let before: Vec<i64> = told.iter().filter_map(|one| one.before.as_ref()).map(|before| before.id.0).collect();
-        let versions = rows::column_of(db, "SELECT id, version FROM object WHERE id = ANY($1)", &before).await?;
         let links = told.iter().flat_map(|one| one.added.iter().chain(&one.altered));
         let targets: BTreeSet<i64> = links.filter_map(|link| known(&link.other)).map(|object| object.id.0).collect();
         let targets: Vec<i64> = targets.into_iter().collect();
         let sql = format!("SELECT id, type = '{GROUP}' FROM object WHERE id = ANY($1)");
-        let groups = rows::column_of(db, &sql, &targets).await?;
         let new: Vec<&str> =
             told.iter().filter(|one| one.before.is_none()).filter_map(|one| Some(one.after.as_ref()?.key.as_str())).collect();
-        let mut keys = HashSet::new();
-        for some in new.chunks(ASKED) {
-            let sql = "SELECT key FROM object WHERE directory = $1 AND key = ANY($2)";
-            for row in db.query_typed(sql, &[(&directory, Type::INT4), (&some, Type::TEXT_ARRAY)]).await? {
-                keys.insert(row.try_get(0)?);
-            }
-        }
+        let (versions, groups, keys) = tokio::try_join!(
+            rows::column_of(db, "SELECT id, version FROM object WHERE id = ANY($1)", &before),
+            rows::column_of(db, &sql, &targets),
+            known_keys(db, directory, &new)
+        )?;
         Ok(Self { versions, groups, keys })
     }
 
@@ -85,6 +81,18 @@ impl There {
         }
         hashes.into_iter().collect()
     }
+}
+
+/// Those of the keys that are there.
+async fn known_keys(db: &Object, directory: i32, asked: &[&str]) -> Result<HashSet<String>, Fault> {
+    let mut keys = HashSet::new();
+    for some in asked.chunks(ASKED) {
+        let sql = "SELECT key FROM object WHERE directory = $1 AND key = ANY($2)";
+        for row in db.query_typed(sql, &[(&directory, Type::INT4), (&some, Type::TEXT_ARRAY)]).await? {
+            keys.insert(row.try_get(0)?);
+        }
+    }
+    Ok(keys)
 }
 
 fn known(target: &Target) -> Option<&MirrorObject> {

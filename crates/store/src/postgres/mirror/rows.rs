@@ -119,12 +119,13 @@ impl Kept {
 }
 
 /// The objects of keys, by their keys.
-pub(super) async fn kept(db: &Object, directory: i32, keys: &[&str]) -> Result<HashMap<String, Kept>, Fault> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM object o JOIN directory d ON d.number = o.directory WHERE o.directory = $1 AND o.key = ANY($2)");
+pub(super) async fn kept(db: &Object, directory: &str, keys: &[&str]) -> Result<HashMap<String, Kept>, Fault> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM object o JOIN directory d ON d.number = o.directory WHERE o.directory = (SELECT number FROM directory WHERE name = $1) AND o.key = ANY($2)"
+    );
     let mut found = HashMap::new();
     for some in keys.chunks(ASKED) {
-        for row in db.query_typed(&sql, &[(&directory, Type::INT4), (&some, Type::TEXT_ARRAY)]).await? {
+        for row in db.query_typed(&sql, &[(&directory, Type::TEXT), (&some, Type::TEXT_ARRAY)]).await? {
             let kept = Kept::read(&row)?;
             found.insert(kept.object.head.key.clone(), kept);
         }
