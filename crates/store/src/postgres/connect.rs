@@ -76,10 +76,11 @@ impl Address {
         let manager =
             Manager::from_config(self.config.clone(), self.tls.clone(), ManagerConfig { recycling_method: RecyclingMethod::Fast });
         let manners = Hook::async_fn(|client, _| Box::pin(async move { client.batch_execute(MANNERS).await.map_err(HookError::Backend) }));
+        let hosts = u32::try_from(self.config.get_hosts().len()).unwrap_or(1);
         Pool::builder(manager)
             .max_size(CONNECTIONS)
             .runtime(Runtime::Tokio1)
-            .timeouts(Timeouts { wait: Some(PATIENCE), create: Some(PATIENCE), recycle: Some(KNOCK) })
+            .timeouts(Timeouts { wait: Some(PATIENCE), create: Some(KNOCK * (hosts + 1)), recycle: Some(KNOCK) })
             .post_create(manners)
             .build()
             .map_err(|error| StoreError::Unavailable(in_full(&error)))

@@ -66,9 +66,9 @@ impl Fault {
     /// What may be done about it.
     pub(crate) fn again(&self) -> Again {
         match self {
-            Self::Said(_) => Again::Never,
+            // Whoever has waited for a connection in vain has waited long enough.
+            Self::Said(_) | Self::Pool(_) => Again::Never,
             Self::Unsure(_) => Again::Unsure,
-            Self::Pool(_) => Again::Later,
             Self::Sql(error) => match error.code() {
                 Some(code) if *code == SqlState::T_R_SERIALIZATION_FAILURE || *code == SqlState::T_R_DEADLOCK_DETECTED => Again::AtOnce,
                 // The server goes down, comes up, or is no longer the primary.

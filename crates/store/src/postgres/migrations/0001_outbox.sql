@@ -48,7 +48,8 @@ CREATE TABLE letter (
 -- They are small or sealed already: compressing them again is lost work.
 ALTER TABLE letter ALTER COLUMN bytes SET STORAGE EXTERNAL;
 
--- What an item is, and how it ended. Written at acceptance and once more at its end; none of what changes then is indexed, so that the end is one row and no index entry.
+-- What an item is, and how it ended. Written at acceptance and once more at its end; none of what changes then is indexed, so that the end is one row, for which there is room on the same
+-- page, and no index entry.
 CREATE TABLE item (
     id bigint PRIMARY KEY,
     event bigint NOT NULL,
@@ -69,7 +70,7 @@ CREATE TABLE item (
     flags smallint NOT NULL,      -- 1 may be a duplicate, 2 its letter is sensitive, 4 its event has secrets
     recipient text NOT NULL,
     folded text                   -- the recipient in lower case, if that differs
-) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+) WITH (fillfactor = 65, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 -- By day, so that all that is written now goes to few leaves however many items there are.
 CREATE INDEX item_recipient ON item (span, folded_hash);
 -- One letter per person and event, also across the chunks of a fan-out: who has one is found by this.
