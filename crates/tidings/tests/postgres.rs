@@ -51,7 +51,8 @@ fn the_whole_job_through_kill_9_and_a_server_that_goes_away() {
     let refused = house.post_event(&test_letter("away", "away@example.org"));
     assert_eq!(refused.status, 503, "{}", refused.text());
     server.start();
-    house.until("the server to be heard again", || (house.post_event(&test_letter("back", "back@example.org")).status == 202).then_some(()));
+    house
+        .until("the server to be heard again", || (house.post_event(&test_letter("back", "back@example.org")).status == 202).then_some(()));
     house.until_state("back@example.org", "sent");
     assert!(house.terminate().success());
     assert!(!house.log_has(PASSWORD), "the log knows the password");
