@@ -257,10 +257,8 @@ async fn reason(work: &Work, batch: i64) -> Result<String, Fault> {
     let row = work.query_one(sql, &[&batch]).await?;
     let (flood, most, rule): (&str, i64, &str) = (row.get(0), row.get(1), row.get(2));
     let id = Id::from_number(batch);
-    Ok(match flood {
-        "event" => format!("held by the guard: batch {id}: its event tells more than {most} people"),
-        _ => format!("held by the guard: batch {id}: the rule `{rule}` tells more than {most} people within an hour"),
-    })
+    let flood = if flood == Flood::Event.as_str() { Flood::Event } else { Flood::RuleHour };
+    Ok(format!("held by the guard: batch {id}: {}", flood.why(rule, most.unsigned_abs())))
 }
 
 /// The guard's word on further items of a batch, whose state may have changed since it was opened. The batch stays as it is until the transaction ends.
