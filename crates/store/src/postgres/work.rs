@@ -61,10 +61,10 @@ impl Work {
     async fn begin_by(client: Object, time: &Time, begin: &str) -> Result<Self, Fault> {
         // One round trip. The present moment is that of the database, as it is at the beginning of the transaction.
         let sql = format!("{begin}; SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint");
-        let answer = client.simple_query(&sql).await;
-        // From here on there may be a transaction to end.
+        // First this, because from here on there may be a transaction to end, also if the caller goes away while it begins.
         let mut work = Self { client: Some(client), now_ms: 0, arrived: LaneSet::NONE, accepts: false, due: None };
-        let told = answer?.into_iter().find_map(|message| match message {
+        let answer = work.client().simple_query(&sql).await?;
+        let told = answer.into_iter().find_map(|message| match message {
             SimpleQueryMessage::Row(row) => row.get(0).and_then(|text| text.parse().ok()),
             _ => None,
         });

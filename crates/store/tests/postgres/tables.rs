@@ -55,3 +55,25 @@ async fn a_claim_goes_by_the_index_of_what_is_due() {
     .await;
     assert!(plan.contains("Index Scan using open_item_due") && !plan.contains("Sort"), "{plan}");
 }
+
+/// Callers go away at any moment, as HTTP clients do: what they leave behind is rolled back before anybody else gets their connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_that_go_away_leave_no_transaction_behind() {
+    let server = a_server().await;
+    let house = House::on_postgres(&server, "house").await;
+    house.accept(house.an_event("e1")).await;
+    for micros in (0..3000).step_by(10) {
+        let call = house.store.pause_relay("main", micros % 20 == 0, "ada");
+        drop(tokio::time::timeout(std::time::Duration::from_micros(micros), call).await);
+    }
+    for n in 0..40 {
+        house.store.keep_account(&format!("relay-{n}"), "kept").await.unwrap();
+    }
+    assert_eq!(sql(&server, "SELECT count(*) FROM meta WHERE name LIKE 'account:%'").await, "40", "each is on disk once it is answered");
+    let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'house' AND state LIKE 'idle in transaction%'";
+    let watched = Arc::clone(&server);
+    let closed = move || {
+        tidings_testkit::wait::until("transactions to end", crate::house::LEASE, || (watched.sql("house", open) == "0").then_some(()))
+    };
+    tokio::task::spawn_blocking(closed).await.unwrap();
+}
