@@ -42,7 +42,7 @@ fn the_whole_job_through_kill_9_and_a_server_that_goes_away() {
         }
     }
     house.until_quiet();
-    let told: BTreeSet<String> = house.sink.letters().into_iter().flat_map(|letter| letter.to).collect();
+    let told: BTreeSet<String> = house.sink.letters().into_iter().flat_map(|letter| letter.to.clone()).collect();
     assert_eq!(told, (0..LETTERS).map(reader).collect(), "each at least once, and nobody else");
     assert_eq!(house.outbox(&["--state", "sent"]).len(), LETTERS);
     assert_eq!(server.sql("house", "SELECT count(*), count(state) FROM item"), format!("{LETTERS}|{LETTERS}"));
