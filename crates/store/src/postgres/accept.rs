@@ -55,6 +55,8 @@ pub(crate) struct ReadyItems {
 pub(crate) struct Ready {
     pub(crate) acceptance: Acceptance,
     pub(crate) rest: ReadyItems,
+    /// The pattern that its trace needs to be read again.
+    trace_pattern: Option<i32>,
 }
 
 impl ReadyItems {
@@ -74,12 +76,17 @@ pub(crate) async fn ready(base: &Base, batch: Vec<Acceptance>) -> Result<Vec<Rea
             }
             wipe(&mut secrets);
         }
+        let mut trace_pattern = None;
+        if let Some((packed, mould)) = acceptance.trace_pattern.take().and_then(|pattern| base.patterns.pack(&acceptance.trace, &pattern)) {
+            acceptance.trace = packed;
+            trace_pattern = Some(base.words.pattern(&base.pool, &mould).await.map_err(Fault::into_store)?);
+        }
         let mut others = vec![acceptance.source.as_str(), acceptance.kind];
         others.extend(acceptance.claimed_by.as_deref());
         others.extend(acceptance.fan_outs.iter().map(|order| order.rule.as_str()));
         let (letters, items) = (std::mem::take(&mut acceptance.letters), std::mem::take(&mut acceptance.items));
         let rest = ready_items(base, letters, items, others).await?;
-        done.push(Ready { acceptance, rest });
+        done.push(Ready { acceptance, rest, trace_pattern });
     }
     Ok(done)
 }
@@ -202,11 +209,13 @@ async fn add_events(work: &Work, batch: &[&Ready]) -> Result<Vec<Fate>, Fault> {
     let kinds: Vec<i32> = first.values().map(|ready| ready.rest.words.of(ready.acceptance.kind)).collect();
     let datas: Vec<&[u8]> = first.values().map(|ready| ready.acceptance.data.as_slice()).collect();
     let traces: Vec<&[u8]> = first.values().map(|ready| ready.acceptance.trace.as_slice()).collect();
-    let sql = "INSERT INTO event (id, source, event_id, kind, time, accepted_at, data, trace)
-        SELECT e.id, e.source, e.event_id, e.kind, e.time, $8, e.data, e.trace
-        FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::integer[], $5::bigint[], $6::bytea[], $7::bytea[]) AS e (id, source, event_id, kind, time, data, trace)
+    let patterns: Vec<Option<i32>> = first.values().map(|ready| ready.trace_pattern).collect();
+    let sql = "INSERT INTO event (id, source, event_id, kind, time, accepted_at, data, trace, trace_pattern)
+        SELECT e.id, e.source, e.event_id, e.kind, e.time, $8, e.data, e.trace, e.trace_pattern
+        FROM unnest($1::bigint[], $2::integer[], $3::text[], $4::integer[], $5::bigint[], $6::bytea[], $7::bytea[], $9::integer[])
+            AS e (id, source, event_id, kind, time, data, trace, trace_pattern)
         ON CONFLICT (event_id, source) DO NOTHING RETURNING id";
-    let added = work.query(sql, &[&ids, &sources, &names, &kinds, &times, &datas, &traces, &work.now_ms()]).await?;
+    let added = work.query(sql, &[&ids, &sources, &names, &kinds, &times, &datas, &traces, &work.now_ms(), &patterns]).await?;
     let added: HashSet<i64> = added.iter().map(|row| row.get(0)).collect();
     let mut known: HashMap<(String, i32), i64> = HashMap::new();
     if added.len() < first.len() {

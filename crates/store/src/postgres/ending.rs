@@ -16,8 +16,8 @@ use crate::{
 };
 use tidings_core::{Id, lane::LaneSet, outbox::State};
 
-/// Items that are let go or cancelled in one transaction.
-const STEP: i64 = 2000;
+/// Items that are let go or cancelled in one transaction: few enough that letters on the wire are settled in between.
+const STEP: i64 = 500;
 
 /// A digest with its letter made small, and the items it stands for.
 pub(crate) type ReadyDigest = (Ready, Vec<Id>);

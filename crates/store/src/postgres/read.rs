@@ -7,10 +7,11 @@ use crate::{
         accept::role_of,
         fault::Fault,
         filter::{Order, fitting},
-        work::{MAYBE_DUPLICATE, SENSITIVE, Work, count, query},
+        work::{MAYBE_DUPLICATE, SENSITIVE, Work, count, query, whole},
     },
     store::{Depth, EventRecord, EventSpan, Filter, HistoryLine, ItemDetail, ItemRow, Page},
 };
+use deadpool_postgres::Object;
 use std::collections::HashMap;
 use tidings_core::{Id, Lane, outbox::State, time::from_millis};
 use tokio_postgres::Row;
@@ -101,11 +102,16 @@ pub(crate) async fn letter(base: &Base, item: Id) -> Result<Option<Vec<u8>>, Fau
     })
 }
 
-const EVENT: &str = "SELECT e.id, s.text, e.event_id, k.text, e.time, e.accepted_at, e.data, e.trace
+const EVENT: &str = "SELECT e.id, s.text, e.event_id, k.text, e.time, e.accepted_at, e.data, e.trace, e.trace_pattern
     FROM event e JOIN word s ON s.number = e.source JOIN word k ON k.number = e.kind";
 
-fn event_record(row: &Row) -> EventRecord {
-    EventRecord {
+/// What was made small is made whole again.
+async fn event_record(base: &Base, client: &Object, row: &Row) -> Result<EventRecord, Fault> {
+    let trace = match row.get(8) {
+        Some(pattern) => base.unpack(client, row.get(7), pattern).await?,
+        None => row.get(7),
+    };
+    Ok(EventRecord {
         id: Id::from_number(row.get(0)),
         source: row.get(1),
         event_id: row.get(2),
@@ -113,19 +119,24 @@ fn event_record(row: &Row) -> EventRecord {
         time: from_millis(row.get(4)),
         accepted_at: from_millis(row.get(5)),
         data: row.get(6),
-        trace: row.get(7),
-    }
+        trace,
+    })
 }
 
 /// An event as it was accepted.
 pub(crate) async fn event(base: &Base, id: Id) -> Result<Option<EventRecord>, Fault> {
-    Ok(base.query(&format!("{EVENT} WHERE e.id = $1"), &[&id.number()]).await?.first().map(event_record))
+    let client = base.client().await?;
+    let rows = query(&client, &format!("{EVENT} WHERE e.id = $1"), &[&id.number()]).await?;
+    match rows.first() {
+        Some(row) => Ok(Some(event_record(base, &client, row).await?)),
+        None => Ok(None),
+    }
 }
 
 /// About so many bytes of data and traces of a page of events.
 const EVENTS_BYTES: i64 = 8 << 20;
 
-/// Events of a span, by id. Which of them make up a page is found out by their sizes, so that a page of large ones is not read to be cut.
+/// Events of a span, by id. Which of them can make up a page is found out by their stored sizes, so that a page of large ones is not read to be cut; what their traces come to is seen then.
 pub(crate) async fn events(base: &Base, span: &EventSpan, after: Option<Id>, limit: u16) -> Result<Vec<EventRecord>, Fault> {
     let first = after.map_or(i64::MIN, |after| after.number().saturating_add(1)).max(Id::first_of(span.since).number());
     let work = base.look().await?;
@@ -146,8 +157,17 @@ pub(crate) async fn events(base: &Base, span: &EventSpan, after: Option<Id>, lim
         ids.push(row.get::<_, i64>(0));
     }
     let rows = work.query(&format!("{EVENT} WHERE e.id = ANY($1) ORDER BY e.id"), &[&ids]).await?;
+    let (mut events, mut bytes) = (Vec::with_capacity(rows.len()), 0);
+    for row in &rows {
+        let event = event_record(base, work.client(), row).await?;
+        bytes += whole((event.data.len() + event.trace.len()) as u64);
+        if bytes > EVENTS_BYTES && !events.is_empty() {
+            break;
+        }
+        events.push(event);
+    }
     base.finish(work).await?;
-    Ok(rows.iter().map(event_record).collect())
+    Ok(events)
 }
 
 /// How much stands in the outbox: counted among what is open.

@@ -73,7 +73,7 @@ async fn callers_that_go_away_leave_no_transaction_behind() {
     let open = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'house' AND state LIKE 'idle in transaction%'";
     let watched = Arc::clone(&server);
     let closed = move || {
-        tidings_testkit::wait::until("transactions to end", crate::house::LEASE, || (watched.sql("house", open) == "0").then_some(()))
+        tidings_testkit::wait::until("transactions to end", crate::house::LEASE, || (watched.sql("house", open) == "0").then_some(()));
     };
     tokio::task::spawn_blocking(closed).await.unwrap();
 }

@@ -25,6 +25,7 @@ CREATE TABLE event (
     accepted_at bigint NOT NULL,
     source integer NOT NULL,      -- word
     kind integer NOT NULL,        -- word
+    trace_pattern integer,        -- NULL: the trace is JSON, else what differs from this pattern
     event_id text COLLATE "C" NOT NULL,
     data bytea NOT NULL,
     trace bytea NOT NULL
