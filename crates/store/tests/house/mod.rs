@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "two test programs share this, and neither uses all of it")]
 
+pub(crate) mod dice;
+
 use jiff::SignedDuration;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use tempfile::TempDir;

@@ -16,7 +16,7 @@ use tidings_store::{Accepted, Filter, OpenOptions, PostgresStore, PostgresTuning
 use tidings_testkit::postgres::Postgres;
 
 /// Ends every backend of the house, over and over, until it is told to stop. Gives how many it has ended.
-fn end_backends(server: Arc<Postgres>, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<usize> {
+pub(crate) fn end_backends(server: Arc<Postgres>, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<usize> {
     tokio::task::spawn_blocking(move || {
         let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'house' AND application_name = 'tidings'";
         let mut ended = 0;

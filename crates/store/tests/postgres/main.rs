@@ -6,6 +6,7 @@
 mod house;
 
 mod broken;
+mod mirror;
 mod nodes;
 mod opening;
 mod tables;

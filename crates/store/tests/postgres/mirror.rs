@@ -1,0 +1,158 @@
+//! The mirror's tables fit together whatever happens: changes that lean on each other, two nodes that feed one directory, backends that are killed.
+
+use crate::{
+    broken::end_backends,
+    house::{
+        House, a_server,
+        dice::{self, Dice},
+    },
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+use tidings_core::directory::{Became, Change, Entry, Head};
+use tidings_core::subject::ObjectType;
+use tidings_store::{Accepted, Record, StoreError};
+use tidings_testkit::postgres::Postgres;
+use tokio_postgres::{Client, NoTls};
+
+/// What must hold, as expressions that count breaches.
+const BREACHES: [(&str, &str); 9] = [
+    ("a link from nowhere", "SELECT count(*) FROM link WHERE object NOT IN (SELECT id FROM object)"),
+    ("a link to nowhere", "SELECT count(*) FROM link WHERE target NOT IN (SELECT id FROM object UNION ALL SELECT id FROM placeholder)"),
+    ("a placeholder that nothing links to", "SELECT count(*) FROM placeholder WHERE id NOT IN (SELECT target FROM link)"),
+    ("a placeholder that is an object", "SELECT count(*) FROM placeholder WHERE id IN (SELECT id FROM object)"),
+    (
+        "a placeholder for a name that is borne",
+        "SELECT count(*) FROM placeholder p JOIN object o ON o.directory = p.directory AND lower(o.reference) = lower(p.name)",
+    ),
+    ("two placeholders of one name", "SELECT count(*) - count(DISTINCT (directory, name)) FROM placeholder"),
+    (
+        "an object that is not sighted, or the other way round",
+        "SELECT (SELECT count(*) FROM object WHERE id NOT IN (SELECT object FROM sighting)) + (SELECT count(*) FROM sighting WHERE object NOT IN (SELECT id FROM object))",
+    ),
+    (
+        "a membership that is marked wrongly",
+        "SELECT count(*) FROM link l LEFT JOIN object o ON o.id = l.target WHERE (l.flags & 2 <> 0) <> (l.role = 0 AND coalesce(o.type, '') = '1')",
+    ),
+    (
+        "a count or a form that is wrong",
+        "SELECT (SELECT count(*) FROM directory d WHERE d.objects <> (SELECT count(*) FROM object o WHERE o.directory = d.number))
+             + (SELECT count(*) FROM object_document WHERE object NOT IN (SELECT id FROM object))",
+    ),
+];
+
+/// A connection of the test's own, which looks on.
+async fn onlooker(server: &Postgres) -> Client {
+    let (client, connection) = tokio_postgres::connect(&server.url("house"), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+async fn count(db: &Client, sql: &str) -> i64 {
+    db.query_one(sql, &[]).await.unwrap().get(0)
+}
+
+async fn check(db: &Client, when: &str) {
+    let all: Vec<String> = BREACHES.iter().map(|(_, sql)| format!("({sql})")).collect();
+    let row = db.query_one(&format!("SELECT {}", all.join(", ")), &[]).await.unwrap();
+    for (place, (what, _)) in BREACHES.iter().enumerate() {
+        assert_eq!(row.get::<_, i64>(place), 0, "{what}, {when}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_leans_on_whatever_the_tables_fit_together() {
+    let server = a_server().await;
+    let house = House::on_postgres(&server, "house").await;
+    let db = onlooker(&server).await;
+    let (mut dice, mut most) = (Dice(11), 0);
+    for round in 0..200 {
+        dice::play(&house, &mut dice, round).await.unwrap();
+        check(&db, &format!("round {round}")).await;
+        most = most.max(count(&db, "SELECT count(*) FROM placeholder").await);
+    }
+    dice::leave(&house).await;
+    for table in ["object", "object_document", "sighting", "placeholder", "link", "looked_up"] {
+        assert_eq!(count(&db, &format!("SELECT count(*) FROM {table}")).await, 0, "{table} is empty in the end");
+    }
+    assert!(most >= 4, "names waited for their objects: {most}");
+}
+
+/// Each has its own pool and remembers its own; that only one writes at a time is the database's doing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_feed_one_directory_at_once_leave_the_tables_whole() {
+    let server = a_server().await;
+    let mut nodes = vec![Arc::new(House::on_postgres(&server, "house").await)];
+    for _ in 0..2 {
+        nodes.push(Arc::new(House::in_database(&server, "house").await));
+    }
+    let at_work = nodes.iter().cloned().zip([5, 6, 7]).map(|(node, seed)| {
+        tokio::spawn(async move {
+            let (mut dice, mut moved) = (Dice(seed), 0);
+            for round in 0..60 {
+                match dice::play(&node, &mut dice, round).await {
+                    Ok(()) => {}
+                    Err(StoreError::Moved(_)) => moved += 1,
+                    Err(other) => panic!("{other}"),
+                }
+            }
+            moved
+        })
+    });
+    let mut moved = 0;
+    for node in futures_util::future::join_all(at_work).await {
+        moved += node.unwrap();
+    }
+    assert!(moved > 3, "they met, and who came late was told so: {moved}");
+    check(&onlooker(&server).await, "after all").await;
+}
+
+/// Every difference with its event, or neither; and what is loaded is whole in the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backends_that_are_killed_leave_the_mirror_and_its_events_as_one() {
+    let server = a_server().await;
+    let house = Arc::new(House::on_postgres(&server, "house").await);
+    let stop = Arc::new(AtomicBool::new(false));
+    let killer = end_backends(Arc::clone(&server), Arc::clone(&stop));
+    let person = |key: &str| Entry { head: Head::new(ObjectType::User, key), links: Vec::new(), document: None };
+    let (mut told, mut recorded) = (0, 0);
+    for n in 0..80 {
+        let key = format!("u{n}");
+        // As the intake does it: what is not answered is compared again.
+        loop {
+            assert!(told < 8000, "{key} is recorded in the end");
+            told += 1;
+            let Ok(differences) = house.store.compare("corp", vec![Change::of(Became::Is(person(&key)))]).await else { continue };
+            if differences[0].is_empty() {
+                break;
+            }
+            let record = Record {
+                directory: "corp".to_owned(),
+                differences,
+                seen: Vec::new(),
+                generation: None,
+                bookmark: Some(key.clone().into_bytes()),
+                acceptances: vec![house.an_event(&key).build()],
+            };
+            match house.store.record(record).await {
+                Ok(accepted) => {
+                    assert!(matches!(accepted[..], [Accepted::New(_)]), "{accepted:?}");
+                    recorded += 1;
+                }
+                Err(StoreError::Unavailable(_)) => {}
+                Err(other) => panic!("{other}"),
+            }
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    let ended = killer.await.unwrap();
+    assert!(ended > 10 && recorded > 10, "{ended} backends were killed, {recorded} records answered");
+    let db = onlooker(&server).await;
+    check(&db, "after all").await;
+    assert_eq!(count(&db, "SELECT count(*) FROM object").await, 80);
+    assert_eq!(count(&db, "SELECT count(*) FROM event").await, 80, "an object, an event");
+    let standing = house.store.directory("corp").await.unwrap();
+    assert_eq!((standing.objects, standing.bookmark.as_deref()), (80, Some(b"u79".as_slice())));
+}
