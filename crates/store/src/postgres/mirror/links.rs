@@ -3,10 +3,7 @@
 use crate::{
     error::StoreError,
     mirror::{MirrorLink, MirrorObject, Target, terms::Terms},
-    postgres::{
-        fault::Fault,
-        mirror::rows::{self, WIDTH},
-    },
+    postgres::{fault::Fault, mirror::rows},
 };
 use deadpool_postgres::Object;
 use std::collections::{BTreeSet, HashMap};
@@ -18,13 +15,18 @@ pub(super) fn read(row: &Row, from: usize) -> Result<Terms, Fault> {
     Ok(Terms::of_columns(row.try_get(from)?, row.try_get(from + 1)?, i64::from(row.try_get::<_, i16>(from + 2)?)))
 }
 
-/// A link with its other end: an object's columns, the name of a placeholder, the row number of the other end, and what the link says.
-pub(super) fn shown(row: &Row, role: LinkRole) -> Result<(i64, MirrorLink), Fault> {
-    let other = match row.try_get(WIDTH)? {
-        Some(name) => Target::Unknown(name),
-        None => Target::Known(Box::new(rows::object(row, 0)?)),
-    };
-    Ok((row.try_get(WIDTH + 1)?, read(row, WIDTH + 2)?.link(role, other)))
+/// Links with their other ends, from rows that have the other end's number and what the link says.
+pub(super) async fn shown(db: &Object, found: &[Row], role: LinkRole) -> Result<Vec<MirrorLink>, Fault> {
+    let ids = found.iter().map(|row| row.try_get(0)).collect::<Result<BTreeSet<i64>, _>>()?;
+    let targets = Targets::read(db, ids).await?;
+    let mut links = Vec::with_capacity(found.len());
+    for row in found {
+        // Whose other end went between two questions is no link any more.
+        if let Ok(other) = targets.of(row.try_get(0)?) {
+            links.push(read(row, 1)?.link(role, other));
+        }
+    }
+    Ok(links)
 }
 
 /// What stands at the other ends of links.

@@ -5,7 +5,7 @@ use crate::{
     postgres::{
         fault::Fault,
         mirror::{
-            links, names,
+            links, names, read,
             rows::{self, COLUMNS, narrow, small, type_column},
             standing,
         },
@@ -56,13 +56,10 @@ pub(super) async fn listing(
     let count = "SELECT count(*) FROM object WHERE directory = $1 AND type = $2";
     let total: i64 = query(db, count, &[&number, &of]).await?.first().expect("a count is a row").try_get(0)?;
     // What is left out is gone through in the index alone.
-    let sql = format!(
-        "SELECT {COLUMNS} FROM (SELECT id FROM object WHERE directory = $1 AND type = $2 ORDER BY id LIMIT $3 OFFSET $4) page
-         JOIN object o ON o.id = page.id JOIN directory d ON d.number = o.directory ORDER BY page.id"
-    );
-    let rows = query(db, &sql, &[&number, &of, &limit, &offset]).await?;
-    let objects = rows.iter().map(|row| rows::object(row, 0)).collect::<Result<_, _>>()?;
-    Ok((total.unsigned_abs(), objects))
+    let sql = "SELECT id FROM object WHERE directory = $1 AND type = $2 ORDER BY id LIMIT $3 OFFSET $4";
+    let page = query(db, sql, &[&number, &of, &limit, &offset]).await?;
+    let ids: Vec<i64> = page.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    Ok((total.unsigned_abs(), read::in_order(db, &ids).await?))
 }
 
 /// Links of an object to certain others.
@@ -73,12 +70,8 @@ pub(super) async fn linked(db: &Object, object: ObjectId, role: LinkRole, asked:
     let asked: Vec<&str> = asked.iter().map(AsRef::as_ref).collect::<BTreeSet<_>>().into_iter().collect();
     let found = names::bearers(db, row.try_get(0)?, &asked).await?;
     let targets: Vec<i64> = found.into_iter().flatten().map(|bearer| bearer.id).collect::<BTreeSet<_>>().into_iter().collect();
-    let sql = format!(
-        "SELECT {COLUMNS}, p.name, l.target, l.starts_at, l.ends_at, l.flags FROM link l LEFT JOIN object o ON o.id = l.target
-         LEFT JOIN directory d ON d.number = o.directory LEFT JOIN placeholder p ON p.id = l.target
-         WHERE l.object = $1 AND l.role = $2 AND l.target = ANY($3)"
-    );
+    let sql = "SELECT target, starts_at, ends_at, flags FROM link WHERE object = $1 AND role = $2 AND target = ANY($3)";
     let role_number = small(role.number());
-    let rows = db.query_typed(&sql, &[(&object.0, Type::INT8), (&role_number, Type::INT2), (&targets, Type::INT8_ARRAY)]).await?;
-    rows.iter().map(|row| Ok(links::shown(row, role)?.1)).collect()
+    let found = db.query_typed(sql, &[(&object.0, Type::INT8), (&role_number, Type::INT2), (&targets, Type::INT8_ARRAY)]).await?;
+    links::shown(db, &found, role).await
 }

@@ -13,8 +13,6 @@ use tokio_postgres::{
     types::{FromSql, Type},
 };
 
-/// How many columns an object takes in a row that shows it.
-pub(super) const WIDTH: usize = 14;
 /// The columns of an object `o` of a directory `d`, as [`object`] reads them.
 pub(super) const COLUMNS: &str = "o.id, d.name, o.key, o.reference, o.type, o.name, o.mail, o.locale, o.timezone, o.flags, o.version, o.created_at, o.changed_at, o.attributes";
 /// The column of a group's type.

@@ -5,12 +5,16 @@
 
 use crate::{
     mirror::{DirectoryStanding, ObjectId},
-    postgres::{fault::Fault, mirror::rows::ASKED, work::query},
+    postgres::{
+        fault::Fault,
+        mirror::rows::{self, ASKED},
+        work::query,
+    },
 };
 use deadpool_postgres::Object;
 use std::collections::VecDeque;
 use tidings_core::time::from_millis;
-use tokio_postgres::{Row, types::Type};
+use tokio_postgres::Row;
 
 /// The number that no directory has.
 pub(super) const NO_DIRECTORY: i32 = 0;
@@ -120,7 +124,8 @@ pub(super) async fn end_refresh(db: &Object, name: &str, bookmark: Option<&[u8]>
 /// How many objects were not seen in a refresh, of how many. Goes through the sightings, which are narrow.
 pub(super) async fn unseen(db: &Object, name: &str, generation: i64) -> Result<(u64, u64), Fault> {
     let sql = "SELECT (SELECT count(*) FROM sighting s WHERE s.directory = d.number AND s.generation < $2), d.objects FROM directory d WHERE d.name = $1";
-    let Some(row) = db.query_typed_opt(sql, &[(&name, Type::TEXT), (&generation, Type::INT8)]).await? else { return Ok((0, 0)) };
+    let found = query(db, sql, &[&name, &generation]).await?;
+    let Some(row) = found.first() else { return Ok((0, 0)) };
     Ok((row.try_get::<_, i64>(0)?.unsigned_abs(), row.try_get::<_, i64>(1)?.unsigned_abs()))
 }
 
@@ -132,14 +137,13 @@ pub(super) async fn unseen_keys(
     after: i64,
     limit: u32,
 ) -> Result<Vec<(ObjectId, String)>, Fault> {
-    let sql = "SELECT s.object, o.key FROM sighting s JOIN object o ON o.id = s.object
-         WHERE s.directory = (SELECT number FROM directory WHERE name = $1) AND s.object > $2 AND s.generation < $3 ORDER BY s.object LIMIT $4";
-    let limit = i64::from(limit);
-    query(db, sql, &[&name, &after, &generation, &limit])
-        .await?
-        .iter()
-        .map(|row| Ok((ObjectId(row.try_get(0)?), row.try_get(1)?)))
-        .collect()
+    let sql =
+        "SELECT object FROM sighting WHERE directory = (SELECT number FROM directory WHERE name = $1) AND object > $2 AND generation < $3
+         ORDER BY object LIMIT $4";
+    let page = query(db, sql, &[&name, &after, &generation, &i64::from(limit)]).await?;
+    let ids: Vec<i64> = page.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    let mut keys = rows::column_of(db, "SELECT id, key FROM object WHERE id = ANY($1)", &ids).await?;
+    Ok(ids.into_iter().filter_map(|id| Some((ObjectId(id), keys.remove(&id)?))).collect())
 }
 
 /// Notes that a source fails or works. Gives whether that is news.
