@@ -16,6 +16,7 @@ mod look_up;
 mod markers;
 mod names;
 mod plain;
+mod portraits;
 mod read;
 mod record;
 mod rows;
@@ -25,7 +26,10 @@ mod standing;
 use crate::{
     error::StoreError,
     marker::{Marker, MarkerStep, NewMarker},
-    mirror::{Difference, DirectoryStanding, LinkPage, Mirror, MirrorLink, MirrorObject, ObjectId, ObjectPage, Record, Walk, steps},
+    mirror::{
+        Difference, DirectoryStanding, LinkPage, Mirror, MirrorLink, MirrorObject, ObjectId, ObjectPage, Portrait, Record, Sitter, Walk,
+        steps,
+    },
     postgres::{PostgresStore, Unsure, accept, work::text},
     store::{Acceptance, Accepted},
 };
@@ -172,6 +176,10 @@ impl Mirror for PostgresStore {
     async fn object(&self, directory: &str, name: &str) -> Result<Option<MirrorObject>, StoreError> {
         let name = &*text(name);
         ask!(self, db => read::object(db, directory, name))
+    }
+
+    async fn portraits(&self, sitters: Vec<Sitter>, limit: u32) -> Result<Vec<Option<Portrait>>, StoreError> {
+        ask!(self, db => portraits::portraits(db, &sitters, limit))
     }
 
     async fn document(&self, object: ObjectId) -> Result<Option<Vec<u8>>, StoreError> {
