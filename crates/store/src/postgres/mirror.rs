@@ -5,6 +5,9 @@
 //! that was made while the tables were small would go on through a whole first load. Those whose plan cannot be but one (a row by its key, a page of an index, rows that are
 //! added) are prepared once a connection.
 //!
+//! What engines that speak PostgreSQL's protocol may not have: `WITH RECURSIVE` over a table that is spread (the groups below a group), `LATERAL` with `LIMIT` (pages of members,
+//! portraits), and the change of a primary key's column (`link.target`, where two spellings of a name turn out to be one object).
+//!
 //! Writing is not tried again when the answer to a commit was lost: whether it is written a comparison shows, and that is what the caller of [`Mirror::record`] does next. A load can be done
 //! again, and so it is.
 
