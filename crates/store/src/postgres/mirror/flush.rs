@@ -189,7 +189,7 @@ impl<'a> Heads<'a> {
         self.attributes.push(columns::attributes(&head.attributes));
     }
 
-    /// The columns from `$from` on, each as an array.
+    /// The columns, each as an array: the values of [`TABLE`].
     fn values(&self) -> [Parameter<'_>; 12] {
         [
             (&self.ids, Type::INT8_ARRAY),

@@ -144,7 +144,7 @@ pub(super) async fn by_ids(db: &Object, ids: &[i64]) -> Result<HashMap<i64, Mirr
     Ok(found)
 }
 
-/// One column of the rows of some numbers, by those: `sql` asks for a number and a value.
+/// One column of the rows of some numbers, by those: `sql` gives a number and a value.
 pub(super) async fn column_of<T>(db: &Object, sql: &str, ids: &[i64]) -> Result<HashMap<i64, T>, Fault>
 where
     T: for<'a> FromSql<'a>,
