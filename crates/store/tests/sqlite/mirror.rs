@@ -5,6 +5,10 @@ use crate::house::{
     dice::{self, Dice},
 };
 use rusqlite::Connection;
+use tidings_core::{
+    directory::{Entry, Head, Link, LinkRole},
+    subject::ObjectType,
+};
 
 /// What must hold, as queries that count breaches.
 const BREACHES: [(&str, &str); 8] = [
