@@ -38,6 +38,8 @@ async fn stage(folder: &Path, args: &DemoArgs) -> Result<ExitCode> {
     for relay in &mut house.relays {
         relay.breaker.delays = [100, 200, 300].map(Duration::from_millis).to_vec();
     }
+    // Before anything leaves: what earlier demos in this folder have done with is not counted again.
+    let earlier = tally::over(house.store.as_ref()).await?;
     let herald = house.herald()?;
     let postman = house.postman()?;
     let crowds = house.crowds();
@@ -57,7 +59,8 @@ async fn stage(folder: &Path, args: &DemoArgs) -> Result<ExitCode> {
     let (leave, left) = tokio::sync::watch::channel(false);
     let serving = tokio::spawn(api.serve(router, wait(left.clone())));
 
-    let script = Arc::new(Script::new(Arc::clone(&sink), house.store.clone(), server, token));
+    let run = format!("{:08x}", u32::from_le_bytes(clock::random()?));
+    let script = Arc::new(Script::new(Arc::clone(&sink), house.store.clone(), server, token, run, earlier));
     let outcome = if args.once { once(&script).await } else { for_people(&script, args, left).await };
 
     let _ = leave.send(true);
