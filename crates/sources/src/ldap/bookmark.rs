@@ -25,7 +25,7 @@ pub(crate) enum Place {
     DirSync(#[serde(with = "octets")] Vec<u8>),
     /// By `modifyTimestamp`: the newest moment seen, and from which on to look again.
     Stamp { newest: Timestamp, since: Timestamp },
-    /// By `uSNChanged` of one domain controller.
+    /// By `uSNChanged` of one domain controller's database.
     Count { changes: u64, of: String },
     /// The server gave none.
     Unknown,

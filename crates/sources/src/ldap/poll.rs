@@ -25,14 +25,15 @@ pub(super) async fn attend(
     root: &Root,
     health: &mut Health,
 ) -> Result<Next, LdapError> {
+    let count = count(connection, root).await?;
     let mark = visit.bookmark().filter(|_| !health.is_comparison_due());
     let mut report = match mark.map(|mark| mark.place) {
-        Some(Place::Stamp { newest, since }) if root.changes.is_none() => modified_since(visit, connection, newest, since).await?,
-        Some(Place::Count { changes, of }) if root.changes.as_ref().is_some_and(|(now, whose)| *whose == of && *now >= changes) => {
-            counted_since(visit, connection, root, changes).await?
+        Some(Place::Stamp { newest, since }) if count.is_none() => modified_since(visit, connection, newest, since).await?,
+        Some(Place::Count { changes, of }) if count.as_ref().is_some_and(|count| count.of == of && count.changes >= changes) => {
+            counted_since(visit, connection, count.expect("it was looked at just before"), changes).await?
         }
         _ => {
-            let report = everything(visit, connection, root).await?;
+            let report = everything(visit, connection, count).await?;
             health.compared();
             report
         }
@@ -55,12 +56,34 @@ pub(super) async fn attend(
     Ok(Next::After(plan.poll_every))
 }
 
-async fn everything(visit: &Attendance<'_>, connection: &mut Connection, root: &Root) -> Result<Report, LdapError> {
+/// How many changes were counted, and in which database.
+struct Count {
+    changes: u64,
+    of: String,
+}
+
+/// Active Directory's count. A server that was restored from a backup keeps its name and counts on from where the backup was made; its database has another name then,
+/// `invocationId` (MS-ADTS §3.1.1.1.9). If this account may not read that, the server's name has to do.
+async fn count(connection: &mut Connection, root: &Root) -> Result<Option<Count>, LdapError> {
+    let Some((changes, server)) = root.changes.clone() else { return Ok(None) };
+    let service = match connection.base_entry(&server, &["invocationId".to_owned()]).await {
+        Err(LdapError::Refused { .. }) => None,
+        service => service?,
+    };
+    let database = service.and_then(|service| <[u8; 16]>::try_from(service.values("invocationId").first()?.as_slice()).ok());
+    let of = match database {
+        Some(database) => format!("{server} {}", values::guid(&database)),
+        None => server,
+    };
+    Ok(Some(Count { changes, of }))
+}
+
+async fn everything(visit: &Attendance<'_>, connection: &mut Connection, count: Option<Count>) -> Result<Report, LdapError> {
     let begun = Instant::now();
     let server = connection.server().to_owned();
     let bookmark = |newest: Option<Timestamp>| {
-        let place = match (&root.changes, newest) {
-            (Some((changes, of)), _) => Place::Count { changes: *changes, of: of.clone() },
+        let place = match (count, newest) {
+            (Some(Count { changes, of }), _) => Place::Count { changes, of },
             (None, Some(newest)) => Place::Stamp { newest, since: earlier(newest, begun.elapsed() + OVERLAP) },
             (None, None) => Place::Unknown,
         };
@@ -102,9 +125,9 @@ async fn modified_since(
 }
 
 /// What the server has counted. The count was read before the search: what changes meanwhile is found by the next one.
-async fn counted_since(visit: &Attendance<'_>, connection: &mut Connection, root: &Root, known: u64) -> Result<Report, LdapError> {
+async fn counted_since(visit: &Attendance<'_>, connection: &mut Connection, count: Count, known: u64) -> Result<Report, LdapError> {
     let source = visit.source;
-    let (changes, of) = root.changes.clone().expect("it was looked at just before");
+    let Count { changes, of } = count;
     let mut gather = Gather::found(source, visit.telling_of_news());
     if changes > known {
         let wanted = both(source.plan().filter.trim(), &format!("(uSNChanged>={})", known + 1));

@@ -6,8 +6,8 @@ use crate::{
 };
 use tidings_sources::ldap::{LdapPlan, Mapping, Preset, Way};
 
-fn plan(dc: &DomainController) -> LdapPlan {
-    let mut plan = plan_for(&[dc.port()], Way::Auto);
+pub(crate) fn plan(dc: &DomainController, way: Way) -> LdapPlan {
+    let mut plan = plan_for(&[dc.port()], way);
     plan.mapping = Mapping::preset(Preset::ActiveDirectory);
     plan.filter = plan.mapping.default_filter();
     BASE.clone_into(&mut plan.base);
@@ -15,7 +15,7 @@ fn plan(dc: &DomainController) -> LdapPlan {
     plan
 }
 
-fn user(dc: &DomainController, number: u8, name: &str) {
+pub(crate) fn user(dc: &DomainController, number: u8, name: &str) {
     dc.put(
         number,
         &format!("CN={name},{BASE}"),
@@ -28,7 +28,7 @@ fn user(dc: &DomainController, number: u8, name: &str) {
     );
 }
 
-fn company() -> DomainController {
+pub(crate) fn company() -> DomainController {
     let dc = DomainController::start();
     for (number, name) in [(1, "Ada"), (2, "Linus"), (3, "Grace"), (4, "Eve"), (5, "Alan")] {
         user(&dc, number, name);
@@ -43,7 +43,7 @@ fn company() -> DomainController {
 async fn everything_is_read_by_pages_and_long_lists_by_ranges() {
     let dc = company();
     let house = House::new().await;
-    let _following = house.load_and_follow(plan(&dc)).await;
+    let _following = house.load_and_follow(plan(&dc, Way::Auto)).await;
     assert_eq!(house.members("Payroll").await, ["Ada", "Eve", "Grace", "Linus"]);
     assert_eq!(house.names().await.len(), 6);
     assert!(house.told().await.is_empty());
@@ -57,7 +57,7 @@ async fn everything_is_read_by_pages_and_long_lists_by_ranges() {
 async fn what_changes_is_told() {
     let dc = company();
     let house = House::new().await;
-    let _following = house.load_and_follow(plan(&dc)).await;
+    let _following = house.load_and_follow(plan(&dc, Way::Auto)).await;
     let steps: [(&dyn Fn(), &[&str]); 6] = [
         (&|| dc.member(9, &format!("CN=Alan,{BASE}"), true), &["membership.joined Payroll Alan"]),
         (&|| dc.member(9, &format!("CN=Eve,{BASE}"), false), &["membership.left Payroll Eve"]),
@@ -83,10 +83,10 @@ async fn what_changes_is_told() {
 async fn a_refused_cookie_leads_to_a_comparison() {
     let dc = company();
     let house = House::new().await;
-    drop(house.load_and_follow(plan(&dc)).await);
+    drop(house.load_and_follow(plan(&dc, Way::Auto)).await);
     dc.put(1, &format!("CN=Ada,{BASE}"), &[("title", &["Countess"])]);
     dc.forget_cookies();
-    let _following = house.follow(plan(&dc));
+    let _following = house.follow(plan(&dc, Way::Auto));
     let told = house.told_exactly(1).await;
     assert_eq!((words(&told)[0].as_str(), told[0].late), ("object.changed Ada", true));
 }

@@ -1,5 +1,5 @@
 //! A stand-in for a domain controller of Active Directory, as far as its documents tell (MS-ADTS): DirSync with portions of lists, paging, lists by ranges, names by GUID.
-//! It stands for what cannot be run here; filters it does not know.
+//! For polling it counts changes (`uSNChanged`) and says which server counts. It stands for what cannot be run here; of filters it knows `(uSNChanged>=…)` and no other.
 
 use crate::ber::{ENUMERATED, INTEGER, OCTETS, Reader, SEQUENCE, SET, Writer, header};
 use std::{
@@ -25,16 +25,39 @@ type Attributes = Vec<(String, Vec<Vec<u8>>)>;
 struct Object {
     dn: String,
     attributes: BTreeMap<String, Vec<Vec<u8>>>,
+    /// The count of changes when it was last changed.
+    changed: u64,
 }
 
-#[derive(Default)]
 struct Content {
     objects: BTreeMap<u8, Object>,
     /// What changed, one after the other: the object's name and the attributes as DirSync tells them.
     changes: Vec<(String, Attributes)>,
     stale: bool,
     requests: Vec<String>,
+    /// So many changes were counted; by whom.
+    count: u64,
+    counter: Counter,
 }
+
+impl Content {
+    fn count(&mut self) -> u64 {
+        self.count += 1;
+        self.count
+    }
+}
+
+/// Whose count of changes it is.
+#[derive(Clone)]
+pub(crate) struct Counter {
+    /// The server.
+    pub(crate) service: &'static str,
+    /// Its database: another one once it was restored from a backup. `None`: nobody may read it.
+    pub(crate) invocation: Option<u8>,
+}
+
+pub(crate) const COUNTER: Counter =
+    Counter { service: "CN=NTDS Settings,CN=DC1,CN=Servers,CN=Configuration,DC=corp,DC=example", invocation: Some(0xa1) };
 
 /// The stand-in. It lives until the test ends.
 pub(crate) struct DomainController {
@@ -50,7 +73,14 @@ impl DomainController {
     pub(crate) fn start() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let content = Arc::<Mutex<Content>>::default();
+        let content = Arc::new(Mutex::new(Content {
+            objects: BTreeMap::new(),
+            changes: Vec::new(),
+            stale: false,
+            requests: Vec::new(),
+            count: 0,
+            counter: COUNTER,
+        }));
         let shared = content.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
@@ -68,7 +98,9 @@ impl DomainController {
     /// Adds an object, or changes attributes of one.
     pub(crate) fn put(&self, number: u8, dn: &str, attributes: &[(&str, &[&str])]) {
         let mut content = self.content.lock().unwrap();
-        let object = content.objects.entry(number).or_insert_with(|| Object { dn: dn.to_owned(), attributes: BTreeMap::new() });
+        let changed = content.count();
+        let object = content.objects.entry(number).or_insert_with(|| Object { dn: dn.to_owned(), attributes: BTreeMap::new(), changed });
+        object.changed = changed;
         dn.clone_into(&mut object.dn);
         let mut told = vec![("objectGUID".to_owned(), vec![guid(number)]), ("instanceType".to_owned(), vec![b"4".to_vec()])];
         for (name, values) in attributes {
@@ -83,7 +115,9 @@ impl DomainController {
     /// Somebody joins or leaves a group.
     pub(crate) fn member(&self, number: u8, member: &str, joins: bool) {
         let mut content = self.content.lock().unwrap();
+        let changed = content.count();
         let object = content.objects.get_mut(&number).unwrap();
+        object.changed = changed;
         let dn = object.dn.clone();
         let members = object.attributes.entry("member".to_owned()).or_default();
         members.retain(|one| one != member.as_bytes());
@@ -98,6 +132,7 @@ impl DomainController {
     /// Deletes an object: what is left of it is told.
     pub(crate) fn delete(&self, number: u8) {
         let mut content = self.content.lock().unwrap();
+        content.count();
         content.objects.remove(&number);
         let told = vec![("objectGUID".to_owned(), vec![guid(number)]), ("isDeleted".to_owned(), vec![b"TRUE".to_vec()])];
         content.changes.push((format!("CN=x\\0ADEL:{number},CN=Deleted Objects,{BASE}"), told));
@@ -108,7 +143,22 @@ impl DomainController {
         self.content.lock().unwrap().stale = true;
     }
 
-    /// What was searched for so far: bases, with `+paged` or `+dirsync`.
+    /// Somebody else counts the changes, and has come so far. Every object was changed within the first few.
+    pub(crate) fn counted_by(&self, counter: Counter, count: u64) {
+        let mut content = self.content.lock().unwrap();
+        for (object, place) in content.objects.values_mut().zip(1..) {
+            object.changed = place;
+        }
+        assert!(count >= content.objects.len() as u64, "every object was counted");
+        (content.counter, content.count) = (counter, count);
+    }
+
+    /// How many changes were counted.
+    pub(crate) fn count(&self) -> u64 {
+        self.content.lock().unwrap().count
+    }
+
+    /// What was searched for so far: bases, with `+since` if changes from a count on were asked for, with `+paged` or `+dirsync`.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.content.lock().unwrap().requests.clone()
     }
@@ -165,7 +215,7 @@ fn search(id: i64, mut operation: Reader<'_>, controls: &[(String, Vec<u8>)], co
     for _ in 0..4 {
         operation.any().unwrap();
     }
-    operation.any().unwrap();
+    let since = operation.any().map(|(tag, filter)| since(tag, filter)).unwrap();
     let mut wanted = Vec::new();
     let mut list = operation.inside(SEQUENCE).unwrap();
     while list.peek().is_some() {
@@ -179,14 +229,26 @@ fn search(id: i64, mut operation: Reader<'_>, controls: &[(String, Vec<u8>)], co
     } else {
         ""
     };
-    content.requests.push(format!("{base}{mark}"));
+    content.requests.push(format!("{base}{}{mark}", if since > 0 { "+since" } else { "" }));
     if let Some(value) = control(DIR_SYNC) {
         return dir_sync(id, &value, content);
     }
     if base.is_empty() {
         let texts = |values: &[&str]| values.iter().map(|value| value.as_bytes().to_vec()).collect();
-        let root = [("supportedControl".to_owned(), texts(&[DIR_SYNC, PAGED])), ("namingContexts".to_owned(), texts(&[BASE, "CN=Schema"]))];
+        let count = content.count.to_string();
+        let root = [
+            ("supportedControl", texts(&[DIR_SYNC, PAGED])),
+            ("namingContexts", texts(&[BASE, "CN=Schema"])),
+            ("highestCommittedUSN", texts(&[&count])),
+            ("dsServiceName", texts(&[content.counter.service])),
+        ]
+        .map(|(name, values)| (name.to_owned(), values));
         return [entry(id, "", &root), done(id, 0, None)].concat();
+    }
+    if scope == 0 && base == content.counter.service {
+        let shown: Attributes =
+            content.counter.invocation.map(|number| ("invocationId".to_owned(), vec![guid(number)])).into_iter().collect();
+        return [entry(id, &base, &shown), done(id, 0, None)].concat();
     }
     if scope == 0 {
         let found = content
@@ -203,13 +265,30 @@ fn search(id: i64, mut operation: Reader<'_>, controls: &[(String, Vec<u8>)], co
         let size = usize::try_from(page.number(INTEGER).unwrap()).unwrap();
         (size, std::str::from_utf8(page.expect(OCTETS).unwrap()).unwrap().parse().unwrap_or(0))
     });
-    let objects: Vec<&Object> = content.objects.values().collect();
+    let objects: Vec<&Object> = content.objects.values().filter(|object| object.changed >= since).collect();
     let end = start.saturating_add(size).min(objects.len());
     let mut answers: Vec<u8> = objects[start..end].iter().flat_map(|object| entry(id, &object.dn, &shown(object, &wanted))).collect();
     let cookie = if end < objects.len() { end.to_string() } else { String::new() };
     let value = sequence(|w| _ = w.number(INTEGER, 0).text(&cookie));
     answers.extend(done(id, 0, Some((PAGED, value))));
     answers
+}
+
+/// From which count on changes are asked for; 0 if the filter does not say.
+fn since(tag: u8, filter: &[u8]) -> u64 {
+    let mut inside = Reader::new(filter);
+    match tag {
+        0xa0 => {
+            let mut since_all = 0;
+            while inside.peek().is_some() {
+                let (tag, part) = inside.any().unwrap();
+                since_all = since_all.max(since(tag, part));
+            }
+            since_all
+        }
+        0xa5 if inside.text().unwrap() == "uSNChanged" => inside.text().unwrap().parse().unwrap(),
+        _ => 0,
+    }
 }
 
 fn dir_sync(id: i64, value: &[u8], content: &mut Content) -> Vec<u8> {

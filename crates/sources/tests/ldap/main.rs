@@ -6,6 +6,7 @@
 #[path = "../../src/ldap/ber.rs"]
 mod ber;
 mod comparing;
+mod counting;
 #[path = "../common/desk.rs"]
 mod desk;
 mod dirsync;
