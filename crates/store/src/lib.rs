@@ -19,7 +19,7 @@ pub use flood::*;
 pub use marker::*;
 pub use mirror::*;
 pub use open::{Database, OpenOptions, ServeLock, ServeNote, database_path, is_on_server, lock_exclusive, open, serve_note};
-pub use postgres::{PostgresStore, PostgresTuning};
+pub use postgres::{PostgresStore, PostgresTuning, ServerLock, lock_on_server};
 pub use seal::SealKey;
 pub use sqlite::{FreeSpace, SqliteStore, Tuning};
 pub use store::*;

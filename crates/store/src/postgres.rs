@@ -13,6 +13,7 @@
 
 mod accept;
 mod act;
+mod alone;
 mod bell;
 mod caretaker;
 mod claim;
@@ -33,6 +34,8 @@ mod tls;
 mod tokens;
 mod words;
 mod work;
+
+pub use alone::{ServerLock, lock_on_server};
 
 use crate::{
     error::StoreError,

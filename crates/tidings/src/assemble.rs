@@ -26,7 +26,7 @@ use tidings_delivery::{
 };
 use tidings_intake::{Desk, DeskParts, Feed, Intake, Queries, RelayImprint, StoredQuery};
 use tidings_render::{Logo, Organisation, Stationery, StationeryOptions};
-use tidings_store::{Database, OpenOptions, SealKey, ServeLock};
+use tidings_store::{Database, OpenOptions, SealKey, ServeLock, ServerLock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
@@ -101,6 +101,18 @@ pub fn lock(settings: &Settings) -> Result<ServeLock> {
         .with_context(|| format!("making the folder {}", settings.server.data_dir.display()))?;
     let database = tidings_store::database_path(&settings.database.url, &settings.server.data_dir)?;
     Ok(tidings_store::lock_exclusive(&database)?)
+}
+
+/// Likewise for a database on a server, whose other users may be on other machines; `None` for a file.
+///
+/// # Errors
+/// If another `tidings serve` works on it, or the server cannot be reached.
+pub async fn lock_on_server(settings: &Settings) -> Result<Option<ServerLock>> {
+    let url = settings.database.url_with_password();
+    if !tidings_store::is_on_server(url.reveal()) {
+        return Ok(None);
+    }
+    Ok(Some(tidings_store::lock_on_server(url.reveal()).await?))
 }
 
 /// Opens the database.

@@ -16,7 +16,9 @@ pub enum LogFormat {
 
 /// Starts logging to standard error; a second call changes nothing. A panic is logged like everything else, without its text on the screen twice.
 pub fn start(format: LogFormat, level: &str) {
-    let filter = || EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info"));
+    // At its finer levels the driver of PostgreSQL writes the values of statements, addresses among them.
+    let discreet = || "tokio_postgres=info".parse().expect("a target and a level");
+    let filter = || EnvFilter::try_new(level).unwrap_or_else(|_| EnvFilter::new("info")).add_directive(discreet());
     let terminal = std::io::stderr().is_terminal();
     let as_json = match format {
         LogFormat::Auto => !terminal,

@@ -22,6 +22,7 @@ pub fn run(config: &crate::args::ConfigArg) -> Result<ExitCode> {
     assemble::start_logging(&settings);
     block_on(async move {
         let lock = Arc::new(assemble::lock(&settings)?);
+        let alone = assemble::lock_on_server(&settings).await?;
         let mut ears = Ears::open()?;
         let tls = settings.server.tls.as_ref().map(|tls| TlsFiles { cert: tls.cert_file.clone(), key: tls.key_file.clone() });
         let mut listener = Listener::bind(&settings.server.listen.to_string()).await?;
@@ -74,7 +75,7 @@ pub fn run(config: &crate::args::ConfigArg) -> Result<ExitCode> {
         postman.stop(FAREWELL).await;
         drop(herald);
         upkeep.abort();
-        drop((reloader, lock));
+        drop((reloader, lock, alone));
         tracing::info!(requests.dropped = farewell.dropped, "stopped");
         Ok(ExitCode::SUCCESS)
     })
