@@ -201,6 +201,11 @@ impl Bench {
                 flight.standing.token = lease.token;
                 continue;
             }
+            if let Some(settlement) = self.house.outcome_of(lease.id, lease.token) {
+                self.house.outcome_known(&settlement);
+                let _ = self.outcomes.send(settlement);
+                continue;
+            }
             if taken_over {
                 s.taken_over.insert(lease.id);
             }
@@ -416,7 +421,7 @@ impl Bench {
                 tracing::info!(relay = %self.relay, outbox.item = %settlement.id, outbox.outcome = settlement.what, outbox.state = %settlement.state, attempts = settlement.attempts, "not taken");
             }
         }
-        self.house.outcome_known();
+        self.house.outcome_known(&settlement);
         // The settler outlives every bench; if it is gone the process is ending, and the lease lapses.
         let _ = self.outcomes.send(settlement);
     }

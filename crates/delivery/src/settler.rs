@@ -35,8 +35,9 @@ impl Settler {
                 return;
             }
             busy = group.len() >= MANY;
-            self.write(&group).await;
-            let before = self.house.outcomes_written(group.len());
+            let written = self.write(&group).await;
+            let before =
+                self.house.outcomes_written(group.iter().zip(written).map(|(outcome, settled)| (outcome, settled == Settled::Stale)));
             if self.house.suspend(false) {
                 tracing::info!("outcomes can be written again, delivery goes on");
                 self.roster.rouse();
@@ -47,16 +48,16 @@ impl Settler {
         }
     }
 
-    async fn write(&self, group: &[Settlement]) {
+    async fn write(&self, group: &[Settlement]) -> Vec<Settled> {
         let mut delay = RETRY.0;
         loop {
             match self.store.settle(group.to_vec()).await {
                 Ok(written) => {
                     for (settlement, _) in group.iter().zip(&written).filter(|(_, settled)| **settled == Settled::Stale) {
-                        tracing::warn!(outbox.item = %settlement.id, outbox.outcome = settlement.what, "the lease was lost before the outcome was written; another attempt may follow");
+                        tracing::warn!(outbox.item = %settlement.id, outbox.outcome = settlement.what, "the lease ended before the outcome was written; unless it is leased to us again within a minute, another attempt may follow");
                         metrics::counter!("tidings_stale_outcomes_total").increment(1);
                     }
-                    return;
+                    return written;
                 }
                 Err(error) => {
                     if self.house.suspend(true) {

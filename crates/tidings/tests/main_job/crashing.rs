@@ -126,12 +126,11 @@ fn until_told(house: &House) {
 #[test]
 fn a_server_that_is_killed_between_the_chunks_of_a_crowd_tells_everybody_once() {
     let mut house = with_crowd(3500, "{ per_event = 0, per_rule_hour = 0 }");
-    killed_when(&mut house, "SELECT count(*) FROM fan_out WHERE steps = 1", |house| {
+    killed_when(&mut house, "SELECT count(*) FROM fan_out WHERE steps >= 1", |house| {
         house.accept(&[change()]);
     });
-    assert!(count(&house, "SELECT count(*) FROM item WHERE state IN (1, 2)") > 0, "it died while letters were on their way");
     for steps in [2, 3] {
-        killed_when(&mut house, &format!("SELECT count(*) FROM fan_out WHERE steps = {steps}"), |_| {});
+        killed_when(&mut house, &format!("SELECT count(*) FROM fan_out WHERE steps >= {steps}"), |_| {});
     }
     until_told(&house);
     house.until_quiet_within(Duration::from_secs(180));
