@@ -41,6 +41,12 @@ pub(crate) struct Options {
     /// Changes in a directory that become letters. 300 if absent.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=5_000))]
     pub(crate) changes: Option<u64>,
+    /// Items that have ended, in the database that is measured with many waiting and many ended ones. 300,000 if absent.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(100..=100_000_000))]
+    pub(crate) settled: Option<u64>,
+    /// Minutes of load beside a reader that holds a snapshot. 60 if absent.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) minutes: Option<u64>,
     /// One short round, to see that everything works; its figures are not for quoting.
     #[arg(long)]
     pub(crate) quick: bool,
@@ -94,6 +100,14 @@ pub(crate) enum Group {
     FirstLoad,
     /// From a change in slapd to the letter. Only if named.
     Change,
+    /// From the event to the sink on PostgreSQL, beside Postfix and its tools. Only if named.
+    Postgres,
+    /// One node and two on PostgreSQL, with a relay that takes its time. Only if named.
+    Nodes,
+    /// Claiming and settling on PostgreSQL beside many items that wait and many that have ended. Only if named.
+    Backlog,
+    /// Load on PostgreSQL while a reader holds a snapshot. Only if named.
+    Vacuum,
 }
 
 impl Group {
@@ -155,6 +169,10 @@ pub(crate) struct Scale {
     pub(crate) members: u64,
     /// Changes in a directory that become letters.
     pub(crate) changes: u64,
+    /// Items that have ended.
+    pub(crate) settled: u64,
+    /// Minutes of load beside a reader.
+    pub(crate) minutes: u64,
     /// The most sessions from the server to the sink.
     pub(crate) sessions: u16,
     /// Whether this is a short run.
@@ -179,6 +197,8 @@ struct Usual {
     events: u64,
     members: u64,
     changes: u64,
+    settled: u64,
+    minutes: u64,
 }
 
 impl Options {
@@ -199,6 +219,8 @@ impl Options {
         events: 100_000,
         members: 100_000,
         changes: 300,
+        settled: 300_000,
+        minutes: 60,
     };
     const SHORT: Usual = Usual {
         rounds: 1,
@@ -217,6 +239,8 @@ impl Options {
         events: 5_000,
         members: 3_000,
         changes: 20,
+        settled: 20_000,
+        minutes: 1,
     };
 
     /// The scale asked for.
@@ -243,6 +267,8 @@ impl Options {
             events: self.events.unwrap_or(usual.events),
             members: self.members.unwrap_or(usual.members),
             changes: self.changes.unwrap_or(usual.changes),
+            settled: self.settled.unwrap_or(usual.settled),
+            minutes: self.minutes.unwrap_or(usual.minutes),
             sessions: self.sessions,
             quick: self.quick,
         }

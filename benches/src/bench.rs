@@ -52,10 +52,12 @@ impl Bench {
             None if serves => program::build().await?,
             None => PathBuf::new(),
         };
-        let shim = if serves || any_of(&[Group::Postfix]) { Some(Shim::compile(folder.path()).await?) } else { None };
+        let shim = if serves || any_of(&[Group::Postfix, Group::Postgres]) { Some(Shim::compile(folder.path()).await?) } else { None };
         let sink_addr = child::free_address()?;
         let postfix = match &shim {
-            Some(shim) if any_of(&[Group::Postfix]) => Some(Postfix::lay_out(&folder.path().join("postfix"), sink_addr, shim)?),
+            Some(shim) if any_of(&[Group::Postfix, Group::Postgres]) => {
+                Some(Postfix::lay_out(&folder.path().join("postfix"), sink_addr, shim)?)
+            }
             _ => None,
         };
         let bench = Self { scale, program, sink_addr, groups, shim, file_size: AtomicU64::new(letter::USUAL_SIZE as u64), postfix, folder };

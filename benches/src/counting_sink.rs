@@ -33,6 +33,8 @@ pub(crate) struct Duties {
     pub(crate) chunking: bool,
     /// It notes, for every letter by DATA, how long its client took: from the sink's 354 to the sink's reply to the whole letter.
     pub(crate) turns: bool,
+    /// It answers so much later than it could.
+    pub(crate) answers_after: Duration,
     /// It tells when a letter comes for a reader whose address begins so.
     pub(crate) watched: Option<&'static str>,
 }
@@ -60,6 +62,7 @@ struct Tally {
     letters: AtomicU64,
     bytes: AtomicU64,
     chunking: bool,
+    answers_after: Duration,
     /// How often each Message-ID came, if anybody wants to know.
     names: Option<Mutex<HashMap<Box<[u8]>, u64>>>,
     /// How long clients took for a letter.
@@ -87,6 +90,7 @@ impl CountingSink {
         let (teller, arrivals) = unbounded_channel();
         let tally = Arc::new(Tally {
             chunking: duties.chunking,
+            answers_after: duties.answers_after,
             names: duties.names.then(Mutex::default),
             turns: duties.turns.then(Mutex::default),
             watched: duties.watched.map(|prefix| (prefix, teller)),
@@ -180,6 +184,9 @@ async fn session(mut stream: TcpStream, tally: Arc<Tally>) -> std::io::Result<()
         let before = dialogue.letters_by_data();
         let goes_on = dialogue.take(&mut input, &mut replies, &tally);
         if !replies.is_empty() {
+            if !tally.answers_after.is_zero() {
+                tokio::time::sleep(tally.answers_after).await;
+            }
             stream.write_all(&replies).await?;
             replies.clear();
         }

@@ -22,6 +22,7 @@ mod letter;
 mod load;
 mod machine;
 mod postfix;
+mod postgres;
 mod proc;
 mod program;
 mod report;
@@ -99,10 +100,12 @@ async fn run(options: Options) -> Result<bool> {
     Ok(report.is_sound())
 }
 
-/// What is measured with large directories, as far as it was asked for.
+/// What is measured with large directories and on PostgreSQL, as far as it was asked for.
 async fn findings(bench: &Bench, failures: &mut Vec<String>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for group in [Group::Deciding, Group::Crowd, Group::FirstLoad, Group::Change] {
+    let groups =
+        [Group::Deciding, Group::Crowd, Group::FirstLoad, Group::Change, Group::Postgres, Group::Nodes, Group::Backlog, Group::Vacuum];
+    for group in groups {
         if !bench.measures(group) {
             continue;
         }
@@ -110,6 +113,10 @@ async fn findings(bench: &Bench, failures: &mut Vec<String>) -> Vec<Finding> {
             Group::Deciding => subjects::deciding::measure(bench).await,
             Group::Crowd => subjects::crowd::measure(bench).await,
             Group::FirstLoad => subjects::first_load::measure(bench).await,
+            Group::Postgres => subjects::on_postgres::measure(bench).await,
+            Group::Nodes => subjects::nodes::measure(bench).await,
+            Group::Backlog => subjects::backlog::measure(bench).await,
+            Group::Vacuum => subjects::vacuum::measure(bench).await,
             _ => subjects::change::measure(bench).await,
         };
         match found {

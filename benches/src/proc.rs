@@ -41,6 +41,12 @@ pub(crate) fn read(pid: u32) -> Result<ProcessReading> {
     })
 }
 
+/// The processes that a process has started and that run.
+pub(crate) fn children(pid: u32) -> Vec<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|number| number.parse().ok()).collect()
+}
+
 /// Busy seconds of all cores together since the machine started.
 ///
 /// # Errors

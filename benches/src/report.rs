@@ -191,7 +191,7 @@ impl fmt::Display for Report {
             writeln!(f, "{what}\n\n{}", self.memory_table())?;
         }
         if !self.findings.is_empty() {
-            writeln!(f, "Large directories.\n\n{}", self.findings_table())?;
+            writeln!(f, "Large directories, and PostgreSQL.\n\n{}", self.findings_table())?;
         }
         let aims = aims::of(self);
         if !aims.is_empty() {

@@ -22,6 +22,8 @@ use tokio::process::Command;
 
 /// The only relay of the configuration.
 const RELAY: &str = "bench";
+/// The key for sensitive letters, in the data folder.
+const KEY_FILE: &str = "secret.key";
 /// How long a command, and readiness, may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the server may take to end; with a long queue the last checkpoint of the database takes its time.
@@ -34,6 +36,7 @@ pub(crate) struct Setup {
     sessions: u16,
     letters: LetterSize,
     flush_delay: Duration,
+    database: String,
     more: String,
 }
 
@@ -63,13 +66,21 @@ impl Setup {
             sessions: bench.scale.sessions,
             letters: LetterSize::Usual,
             flush_delay: Duration::ZERO,
+            database: String::new(),
             more: String::new(),
         }
     }
 
     /// Letters go into this folder, from so many writers.
     pub(crate) fn pickup(folder: PathBuf, writers: u16) -> Self {
-        Self { way: Way::Pickup(folder), sessions: writers, letters: LetterSize::Usual, flush_delay: Duration::ZERO, more: String::new() }
+        Self {
+            way: Way::Pickup(folder),
+            sessions: writers,
+            letters: LetterSize::Usual,
+            flush_delay: Duration::ZERO,
+            database: String::new(),
+            more: String::new(),
+        }
     }
 
     /// Over so many sessions.
@@ -85,6 +96,11 @@ impl Setup {
     /// On a disk whose every flush takes so much longer.
     pub(crate) fn slow_flushes(self, flush_delay: Duration) -> Self {
         Self { flush_delay, ..self }
+    }
+
+    /// On a database of a server.
+    pub(crate) fn on(self, url: &str) -> Self {
+        Self { database: format!("[database]\nurl = \"{url}\"\n"), ..self }
     }
 
     /// With further sections of the configuration.
@@ -107,6 +123,7 @@ impl Setup {
 listen = \"{listen}\"
 data_dir = \"data\"
 
+{}
 {letters}
 [[relay]]
 name = \"{RELAY}\"
@@ -114,7 +131,7 @@ name = \"{RELAY}\"
 from = \"no-reply@example.org\"
 limits = {{ sessions = {}, messages_per_session = 1000 }}
 {}",
-            self.sessions, self.more
+            self.database, self.sessions, self.more
         )
     }
 }
@@ -136,6 +153,18 @@ impl House {
     /// # Errors
     /// If the program refuses the configuration.
     pub(crate) async fn new(bench: &Bench, setup: Setup) -> Result<Self> {
+        Self::furnish(bench, setup, None).await
+    }
+
+    /// Another node on the database of this one: it has the same key and the same token.
+    ///
+    /// # Errors
+    /// If the program refuses the configuration.
+    pub(crate) async fn beside(&self, bench: &Bench, setup: Setup) -> Result<Self> {
+        Self::furnish(bench, setup, Some(self)).await
+    }
+
+    async fn furnish(bench: &Bench, setup: Setup, first: Option<&Self>) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("house-").tempdir_in(bench.work()).context("making a folder for the server")?;
         let config = folder.path().join("tidings.toml");
         let addr = child::free_address()?;
@@ -143,6 +172,12 @@ impl House {
         letter::furnish(folder.path(), setup.letters)?;
         let (program, shim, door) = (bench.program.clone(), bench.shim()?, Door { addr, token: String::new() });
         let mut house = Self { program, folder, config, door, shim, flush_delay: setup.flush_delay };
+        if let Some(first) = first {
+            fs::create_dir(house.data()).context("making the second node's data folder")?;
+            fs::copy(first.data().join(KEY_FILE), house.data().join(KEY_FILE)).context("giving the second node the key")?;
+            house.door.token.clone_from(&first.door.token);
+            return Ok(house);
+        }
         let token = house.command(&["token", "create", "--scope", "events:write"]).await?;
         token.trim().clone_into(&mut house.door.token);
         ensure!(!house.door.token.is_empty(), "tidings token create printed no token");
@@ -306,6 +341,14 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Waits until nothing is on its way, whoever has sent it.
+    ///
+    /// # Errors
+    /// If that is not so `within` this time.
+    pub(crate) async fn empty(&self, within: Duration) -> Result<()> {
+        self.settled(0.0, within).await
     }
 
     /// Ends it politely (SIGTERM).

@@ -117,7 +117,8 @@ async fn fill(filler: &Path, company: &Company, folder: &Path, config: &Path) ->
     let (writer, path) = (*company, entries.clone());
     tokio::task::spawn_blocking(move || writer.write_entries(&path)).await.context("the writer of entries broke off")??;
     let mut command = Command::new(filler);
-    command.args(["-q", "-w", "-f"]).arg(config).arg("-l").arg(&entries);
+    // Without `-q`: with it and `-w`, slapadd 2.5 aborts now and then at its very end.
+    command.args(["-w", "-f"]).arg(config).arg("-l").arg(&entries);
     child::finish(command, FILLING).await.context("filling slapd's database")?;
     fs::remove_file(entries).context("removing the entries")
 }

@@ -1,6 +1,7 @@
 //! What is measured, a subject each.
 
 pub(crate) mod accept;
+pub(crate) mod backlog;
 pub(crate) mod change;
 pub(crate) mod crowd;
 pub(crate) mod deciding;
@@ -8,10 +9,13 @@ pub(crate) mod deliver;
 pub(crate) mod distance;
 pub(crate) mod first_load;
 pub(crate) mod memory;
+pub(crate) mod nodes;
+pub(crate) mod on_postgres;
 pub(crate) mod peers;
 pub(crate) mod pickup;
 pub(crate) mod session;
 pub(crate) mod urgent;
+pub(crate) mod vacuum;
 
 use crate::{
     args::Group,

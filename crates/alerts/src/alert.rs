@@ -48,6 +48,8 @@ pub struct Alert {
     pub sent_by: Option<String>,
     /// The relay by which a letter about it can go; `None` if there is none.
     pub by: Option<String>,
+    /// Whether every node hears of it, so that one is enough to tell.
+    pub shared: bool,
 }
 
 impl Alert {
@@ -121,6 +123,7 @@ pub(crate) mod tests {
             at: from_millis(1_700_000_060_000),
             sent_by: None,
             by: Some("backup".to_owned()),
+            shared: matter != Matter::Warning,
         }
     }
 

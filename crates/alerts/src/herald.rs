@@ -56,6 +56,8 @@ pub struct HeraldOptions {
     pub door: Arc<dyn Door>,
     /// The present moment.
     pub clock: Arc<dyn Clock>,
+    /// Whether this herald tells what all nodes hear of: that a relay is held, or works again. What only this node knows, it tells in any case.
+    pub tells: Arc<dyn Fn() -> bool + Send + Sync>,
 }
 
 /// Tells administrators of relays in trouble. Dropping it ends its work; letters that were accepted are in the outbox by then.
@@ -67,7 +69,7 @@ pub struct Herald {
 impl Herald {
     /// Begins to listen. To be called inside a tokio runtime, before the news is told.
     pub fn start(options: HeraldOptions) -> Self {
-        let HeraldOptions { news, plan, door, clock } = options;
+        let HeraldOptions { news, plan, door, clock, tells } = options;
         let HeraldPlan { ways, preferred, after, webhook } = plan;
         let (plans, told) = mpsc::unbounded_channel();
         let mut desk = Desk {
@@ -75,6 +77,7 @@ impl Herald {
             door,
             to_webhook: None,
             clock,
+            tells,
             letters: VecDeque::new(),
             try_at: Instant::now(),
             pause: RETRY.0,
@@ -101,6 +104,7 @@ struct Desk {
     door: Arc<dyn Door>,
     to_webhook: Option<mpsc::Sender<Alert>>,
     clock: Arc<dyn Clock>,
+    tells: Arc<dyn Fn() -> bool + Send + Sync>,
     /// Alerts whose event the door has not taken yet.
     letters: VecDeque<Alert>,
     try_at: Instant,
@@ -153,6 +157,10 @@ impl Desk {
 
     fn tell(&mut self, alerts: impl IntoIterator<Item = Alert>) {
         for alert in alerts {
+            if alert.shared && !(self.tells)() {
+                tracing::debug!(relay = %alert.relay, alert = alert.matter.kind(), "another node tells");
+                continue;
+            }
             tracing::info!(relay = %alert.relay, alert = alert.matter.kind(), by = alert.by.as_deref(), "alert");
             if let Some(webhook) = &self.to_webhook
                 && webhook.try_send(alert.clone()).is_err()
@@ -225,12 +233,14 @@ mod tests {
         let (taken, mut events) = mpsc::unbounded_channel();
         let way = |name: &str| Way { name: name.to_owned(), next: None };
         let _herald = Herald::start(HeraldOptions {
+            tells: Arc::new(|| true),
             news: news.clone(),
             plan: HeraldPlan { ways: vec![way("main"), way("backup")], preferred: None, after: Duration::from_millis(20), webhook: None },
             door: Arc::new(Stiff { refusals: Mutex::new(1), taken }),
             clock: Arc::new(FixedClock::at("2026-11-22T09:00:00Z")),
         });
-        let trouble = RelayTrouble { stage: Stage::Connect, what: "refused".into(), hint: None, kind: TroubleKind::Unreachable };
+        let trouble =
+            RelayTrouble { stage: Stage::Connect, what: "refused".into(), hint: None, kind: TroubleKind::Unreachable, pause: None };
         news.tell("main", News::Held { trouble });
         let (held, by) = events.recv().await.expect("the herald lives");
         assert_eq!((held["type"].as_str(), by.as_str()), (Some("tidings.relay.held"), "backup"));
@@ -248,12 +258,14 @@ mod tests {
             HeraldPlan { ways, preferred: None, after: Duration::from_millis(20), webhook: None }
         };
         let herald = Herald::start(HeraldOptions {
+            tells: Arc::new(|| true),
             news: news.clone(),
             plan: plan(&["main", "backup"]),
             door: Arc::new(Stiff { refusals: Mutex::new(0), taken }),
             clock: Arc::new(FixedClock::at("2026-11-22T09:00:00Z")),
         });
-        let trouble = RelayTrouble { stage: Stage::Connect, what: "refused".into(), hint: None, kind: TroubleKind::Unreachable };
+        let trouble =
+            RelayTrouble { stage: Stage::Connect, what: "refused".into(), hint: None, kind: TroubleKind::Unreachable, pause: None };
         news.tell("main", News::Held { trouble });
         let (held, by) = events.recv().await.expect("the herald lives");
         assert_eq!((held["type"].as_str(), by.as_str()), (Some("tidings.relay.held"), "backup"));

@@ -133,12 +133,23 @@ impl Watch {
             at: now.clock,
             sent_by: self.taker(relay).filter(|_| trouble.matter == Matter::Held),
             by: self.way_around(Some(relay)),
+            shared: trouble.matter == Matter::Held,
         }
     }
 
     fn recovery(&self, relay: String, over: &Trouble, now: Now) -> Alert {
         let by = self.way_around(None);
-        Alert { matter: Matter::Recovered, relay, error: String::new(), hint: None, since: over.since, at: now.clock, sent_by: None, by }
+        Alert {
+            matter: Matter::Recovered,
+            relay,
+            error: String::new(),
+            hint: None,
+            since: over.since,
+            at: now.clock,
+            sent_by: None,
+            by,
+            shared: over.matter == Matter::Held,
+        }
     }
 
     /// The relay by which a letter can go: the preferred one, else the first, that is neither held nor the one it is about.
@@ -184,8 +195,13 @@ mod tests {
     }
 
     fn held(relay: &str, what: &str) -> RelayNews {
-        let trouble =
-            RelayTrouble { stage: Stage::Connect, what: what.to_owned(), hint: Some("look".to_owned()), kind: TroubleKind::Unreachable };
+        let trouble = RelayTrouble {
+            stage: Stage::Connect,
+            what: what.to_owned(),
+            hint: Some("look".to_owned()),
+            kind: TroubleKind::Unreachable,
+            pause: None,
+        };
         RelayNews { relay: relay.to_owned(), what: News::Held { trouble } }
     }
 

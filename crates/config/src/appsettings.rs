@@ -4,6 +4,7 @@
 //! (`MailSettings__Host`). Sections of the file that do not concern mail are left alone.
 
 use crate::{
+    dotnet::{Block, Found},
     json,
     load::{Loading, read_text, shown},
     node::{Node, Value},
@@ -108,42 +109,32 @@ pub(crate) fn read(loading: &Loading<'_>, table: &Table<'_>) -> Option<Foreign> 
     })
 }
 
-/// Follows a path of keys without regard to case; a key may hold several steps joined by colons.
-fn follow<'n>(node: &'n Node, path: &[&str]) -> Option<&'n Node> {
-    if path.is_empty() {
-        return Some(node);
-    }
-    // .NET lets the last of several equal keys win.
-    node.entries().iter().rev().find_map(|entry| {
-        (1..=path.len())
-            .find(|&steps| entry.name.eq_ignore_ascii_case(&path[..steps].join(":")))
-            .and_then(|steps| follow(&entry.node, &path[steps..]))
-    })
-}
-
 /// The `MailSettings` of a file.
 struct Mail<'a> {
     loading: &'a Loading<'a>,
     source: &'a Source,
-    root: &'a Node,
     block: Option<&'a Node>,
-    path: &'static [&'static str],
+    values: Block<'a>,
     folder: PathBuf,
-}
-
-/// A value with the place it comes from.
-struct Found {
-    text: String,
-    place: Problem,
 }
 
 impl<'a> Mail<'a> {
     fn find(loading: &'a Loading<'a>, source: &'a Source, root: &'a Node, file: &Path) -> Option<Self> {
         let folder = file.parent().map(Path::to_owned).unwrap_or_default();
-        let of = |path| Self { loading, source, root, block: follow(root, path), path, folder: folder.clone() };
+        let of = |path| {
+            let values = Block { loading, source, root, path };
+            Self { loading, source, block: values.node(), values, folder: folder.clone() }
+        };
         let (server, agent) = (of(&["MailSettings"]), of(&["PasswordResetSettings", "MailSettings"]));
         let says = |mail: &Self| mail.block.is_some() || KEYS.iter().any(|key| mail.value(key).is_some());
         match (says(&server), says(&agent)) {
+            (true, true) if loading.is_agent() => {
+                if let Some(block) = server.block {
+                    let message = "is left aside: the agent's letters go as `PasswordResetSettings.MailSettings` says";
+                    loading.warning_elsewhere(source.problem(block.span.start, "MailSettings", message));
+                }
+                Some(agent)
+            }
             (true, both) => {
                 if both && let Some(block) = agent.block {
                     let message = "is left aside: `MailSettings` at the top is taken; its letters go by the same relay";
@@ -157,45 +148,24 @@ impl<'a> Mail<'a> {
     }
 
     fn key(&self, name: &str) -> String {
-        format!("{}.{name}", self.path.join("."))
+        self.values.key(name)
     }
 
     /// Where the whole block stands.
     fn place(&self) -> Problem {
-        self.source.problem(self.block.map_or(0, |block| block.span.start), self.path.join("."), "")
+        self.values.place()
     }
 
     fn told(&self, place: &Problem, message: impl Into<String>) {
-        self.loading.problem_elsewhere(Problem { message: message.into(), ..place.clone() });
+        self.values.told(place, message);
     }
 
     fn warned(&self, place: &Problem, message: impl Into<String>) {
-        self.loading.warning_elsewhere(Problem { message: message.into(), ..place.clone() });
+        self.values.warned(place, message);
     }
 
-    /// What the environment says for a key, with the variable's name.
-    fn environment_value(&self, name: &str) -> Option<(String, String)> {
-        let variable = format!("{}__{name}", self.path.join("__"));
-        let spellings = [variable.clone(), variable.to_uppercase()];
-        spellings.into_iter().find_map(|spelling| self.loading.env(&spelling).map(|value| (value, spelling)))
-    }
-
-    /// A value as text, the environment before the file. Empty texts and nulls count as absent, as manuals leave them.
     fn value(&self, name: &str) -> Option<Found> {
-        if let Some((text, variable)) = self.environment_value(name) {
-            let place = Problem { line: 0, column: 0, key: variable, ..self.place() };
-            return Some(Found { text, place }).filter(|found| !found.text.is_empty());
-        }
-        let path: Vec<&str> = self.path.iter().copied().chain([name]).collect();
-        let node = follow(self.root, &path)?;
-        let text = match &node.value {
-            Value::Text(text) => text.clone(),
-            Value::Integer(Some(number)) => number.to_string(),
-            Value::Float(number) => number.clone(),
-            Value::Flag(flag) => flag.to_string(),
-            _ => return None,
-        };
-        Some(Found { text, place: self.source.problem(node.span.start, self.key(name), "") }).filter(|found| !found.text.is_empty())
+        self.values.value(name)
     }
 
     /// Tells keys that are given twice, hold what no value is, or are not known.
@@ -465,13 +435,5 @@ mod tests {
         for host in ["smtp.contoso.com", "10.0.0.1", "fe80::1", "smtp://mail"] {
             assert!(!is_folder(host), "{host}");
         }
-    }
-
-    #[test]
-    fn keys_are_found_without_regard_to_case_and_joined_by_colons() {
-        let root = json::parse(r#"{"mailsettings": {"HOST": "a"}, "X:Y": {"Z": 1}}"#).unwrap();
-        assert!(follow(&root, &["MailSettings", "Host"]).is_some());
-        assert!(follow(&root, &["x", "y", "z"]).is_some());
-        assert!(follow(&root, &["x", "z"]).is_none());
     }
 }

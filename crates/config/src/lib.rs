@@ -4,7 +4,9 @@
 //! stands in one table of keys, from which [`reference()`] is written too. The environment comes in as an argument; only the binary knows the real one. What
 //! deliberately does not live here: command lines (the binary), the letters' own files (`render`).
 
+mod agent;
 mod appsettings;
+mod dotnet;
 mod error;
 mod json;
 mod keys;
@@ -17,14 +19,16 @@ mod secret;
 mod sections;
 pub mod units;
 
+pub use agent::{Agent, ConfirmationUri, TwoWay};
 pub use error::{JsonError, SecretError, UnitError};
-pub use load::{Drafts, Environment, LoadOptions, Loaded, load, load_drafts, load_text, load_with};
+pub use load::{Drafts, Environment, LoadOptions, Loaded, is_appsettings, load, load_drafts, load_text, load_with};
 pub use problem::{Problem, Problems};
 pub use reference::{reference, sample};
 pub use secret::Secret;
 pub use sections::{
-    Alerts, Auth, BadRows, ClientIdentity, ClientKey, ClientProof, Courier, Credential, CsvSource, Database, Directory, DirectorySource,
-    Dsn, EnhancedRange, Extensions, Grant, KeyAlgorithm, LdapBind, LdapMarker, LdapPreset, LdapServer, LdapSource, LdapTls, LdapWay,
-    Letters, Lifecycle, Limits, Log, LogFormat, LogLevel, Logo, Mechanism, Notify, OAuth2, Organisation, Pickup, Query, Relay,
-    ReplyMeaning, ReplyRule, Safety, Server, ServerTls, Settings, Smtp, Timeouts, Tls, TlsMode, TlsVersion, Webhook,
+    AfterReading, Alerts, Auth, BadRows, Bounces, ClientAuthority, ClientIdentity, ClientKey, ClientProof, Courier, Credential, CsvSource,
+    Database, Directory, DirectorySource, Dsn, EnhancedRange, Extensions, Grant, Graph, KeyAlgorithm, LdapBind, LdapMarker, LdapPreset,
+    LdapServer, LdapSource, LdapTls, LdapWay, Letters, Lifecycle, Limits, Log, LogFormat, LogLevel, Logo, Mailbox, Mechanism, Notify,
+    OAuth2, Organisation, Pickup, Query, Relay, ReplyMeaning, ReplyRule, Safety, Server, ServerTls, Settings, Smtp, Timeouts, Tls, TlsMode,
+    TlsVersion, Webhook,
 };

@@ -1,6 +1,7 @@
 //! Loading: the file is read, every value checked against the table of keys, the sections built, and all problems told at once.
 
 use crate::{
+    agent,
     node::{self, Node},
     problem,
     problem::{Problem, Problems, Source},
@@ -33,7 +34,7 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
-/// Loads a configuration file. Relative paths in it are relative to its folder.
+/// Loads a configuration file; one whose name ends in `.json` is an agent's ([`is_appsettings`]). Relative paths in it are relative to its folder.
 ///
 /// # Errors
 /// All [`Problems`] at once.
@@ -57,6 +58,9 @@ pub fn load_with(path: &Path, env: Environment<'_>, options: LoadOptions) -> Res
 /// # Errors
 /// All [`Problems`] at once.
 pub fn load_text(text: &str, path: &Path, env: Environment<'_>, options: LoadOptions) -> Result<Loaded, Problems> {
+    if is_appsettings(path) {
+        return agent::load_text(text, path, env, options);
+    }
     let (source, tree) = parse(text, path)?;
     let loading = Loading::of(&source, path, env, options);
     read::check(&loading, &tree, &sections::ROOT, "");
@@ -66,6 +70,12 @@ pub fn load_text(text: &str, path: &Path, env: Environment<'_>, options: LoadOpt
         Some(settings) if problems.is_empty() => Ok(Loaded { settings, warnings }),
         _ => Err(Problems(problems)),
     }
+}
+
+/// Whether a file is the `appsettings.json` of an agent, which its name's ending says: such a file is JSON with .NET's habits and means the small house of
+/// `tidings agent`. Any other is a `tidings.toml`.
+pub fn is_appsettings(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"))
 }
 
 /// The text as a tree of values with their places.
@@ -146,17 +156,24 @@ pub(crate) struct Loading<'a> {
     folder: PathBuf,
     env: Environment<'a>,
     options: LoadOptions,
+    agent: bool,
     problems: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
 }
 
 impl<'a> Loading<'a> {
-    fn of(source: &'a Source, path: &Path, env: Environment<'a>, options: LoadOptions) -> Self {
-        Self { source, folder: folder_of(path), env, options, problems: RefCell::default(), warnings: RefCell::default() }
+    pub(crate) fn of(source: &'a Source, path: &Path, env: Environment<'a>, options: LoadOptions) -> Self {
+        let (problems, warnings) = (RefCell::default(), RefCell::default());
+        Self { source, folder: folder_of(path), env, options, agent: is_appsettings(path), problems, warnings }
+    }
+
+    /// Whether what is loaded is an agent's file, rather than that of a house.
+    pub(crate) fn is_agent(&self) -> bool {
+        self.agent
     }
 
     /// The problems and the warnings, those of the file itself first, then those of the files it names.
-    fn told(self, path: &Path) -> (Vec<Problem>, Vec<Problem>) {
+    pub(crate) fn told(self, path: &Path) -> (Vec<Problem>, Vec<Problem>) {
         let in_order = |list: RefCell<Vec<Problem>>| {
             let mut list = list.into_inner();
             list.sort_by_key(|p| (p.file != path, p.clone()));

@@ -1,19 +1,22 @@
 //! The sections of the configuration file, one file each, and what they come to together.
 
-mod alerts;
-mod database;
+pub(crate) mod alerts;
+pub(crate) mod bounces;
+pub(crate) mod database;
 pub(crate) mod directory;
-mod letters;
-mod log;
+mod graph;
+pub(crate) mod letters;
+pub(crate) mod log;
+mod mailbox;
 mod oauth2;
-mod organisation;
+pub(crate) mod organisation;
 mod provider;
 mod query;
 pub(crate) mod relay;
 pub(crate) mod replies;
 mod rule;
 pub(crate) mod safety;
-mod server;
+pub(crate) mod server;
 pub(crate) mod smtp;
 
 use crate::{
@@ -26,20 +29,23 @@ use std::path::{Path, PathBuf};
 use tidings_core::policy::RuleSet;
 
 pub use alerts::{Alerts, Webhook};
+pub use bounces::Bounces;
 pub use database::Database;
 pub use directory::{
     BadRows, CsvSource, Directory, DirectorySource, LdapBind, LdapMarker, LdapPreset, LdapServer, LdapSource, LdapTls, LdapWay, Lifecycle,
     Notify,
 };
+pub use graph::Graph;
 pub use letters::Letters;
 pub use log::{Log, LogFormat, LogLevel};
+pub use mailbox::{AfterReading, Mailbox};
 pub use oauth2::{ClientKey, ClientProof, Grant, KeyAlgorithm, OAuth2};
 pub use organisation::{Logo, Organisation};
 pub use query::Query;
 pub use relay::{Courier, Limits, Pickup, Relay};
 pub use replies::{EnhancedRange, ReplyMeaning, ReplyRule};
 pub use safety::Safety;
-pub use server::{Server, ServerTls};
+pub use server::{ClientAuthority, Server, ServerTls};
 pub use smtp::{Auth, ClientIdentity, Credential, Dsn, Extensions, Mechanism, Smtp, Timeouts, Tls, TlsMode, TlsVersion};
 
 pub(crate) static ROOT: Section = Section {
@@ -56,6 +62,7 @@ pub(crate) static ROOT: Section = Section {
         key("query", Shape::Tables(&query::QUERY), "Stored queries."),
         key("rule", Shape::Tables(&rule::RULE), "Who is told of what."),
         key("alerts", Shape::Table(&alerts::ALERTS), "Who is told of relays in trouble."),
+        key("bounces", Shape::Table(&bounces::BOUNCES), "What becomes of addresses that letters come back from."),
     ],
 };
 
@@ -92,6 +99,10 @@ pub struct Settings {
     pub rules: RuleSet,
     /// Who is told of relays in trouble.
     pub alerts: Alerts,
+    /// What only the `appsettings.json` of an agent says; absent in every other house.
+    pub agent: Option<crate::Agent>,
+    /// What becomes of addresses that letters come back from.
+    pub bounces: Bounces,
 }
 
 impl Settings {
@@ -120,12 +131,19 @@ pub(crate) fn build(loading: &Loading<'_>, root: &Table<'_>, path: &Path) -> Opt
     let safety = safety.map(|safety| safety::merge(loading, &root.table("safety"), safety, rails));
     let names: Vec<String> = tables.iter().map(relay::name_of).collect();
     let alerts = alerts::build(loading, &root.table("alerts"), &names);
+    let bounces = bounces::build(loading, &root.table("bounces"), &alerts);
     let tables = root.tables("directory");
     let directories = directory::build(loading, &tables, &names);
     let stores: Vec<String> = tables.iter().filter_map(|table| table.owned("name")).collect();
     let queries = query::build(loading, &root.tables("query"), &stores);
-    let beside =
-        rule::Beside { relays: &names, stores: &stores, queries: &queries, directories: &directories, alerts: alerts::rule(&alerts) };
+    let beside = rule::Beside {
+        relays: &names,
+        stores: &stores,
+        queries: &queries,
+        directories: &directories,
+        alerts: alerts::rule(&alerts),
+        bounces: bounces.rule(),
+    };
     let rules = rule::build(loading, &root.tables("rule"), beside).without_letters(letters.off.clone());
     directory::warn_of_silence(loading, &tables, &directories, &rules);
     Some(Settings {
@@ -141,6 +159,8 @@ pub(crate) fn build(loading: &Loading<'_>, root: &Table<'_>, path: &Path) -> Opt
         queries,
         rules,
         alerts,
+        agent: None,
+        bounces,
     })
 }
 
@@ -156,7 +176,8 @@ pub(crate) fn build_drafts(loading: &Loading<'_>, root: &Table<'_>, beside: &Set
     let kept: Vec<Query> = beside.queries.iter().filter(|query| queries.iter().all(|draft| draft.name != query.name)).cloned().collect();
     queries.extend(kept);
     let (alerts, off) = (alerts::rule(&beside.alerts), beside.letters.off.clone());
-    let beside = rule::Beside { relays: &relays, stores: &stores, queries: &queries, directories: &beside.directories, alerts };
+    let bounces = beside.bounces.rule();
+    let beside = rule::Beside { relays: &relays, stores: &stores, queries: &queries, directories: &beside.directories, alerts, bounces };
     (rule::build(loading, &tables, beside).without_letters(off), queries)
 }
 

@@ -17,7 +17,9 @@ fn every_broken_configuration_gives_its_messages() {
     let mut wrong = Vec::new();
     for case in &cases {
         let name = case.file_name().unwrap().to_str().unwrap();
-        let said = match load_with(&case.join("tidings.toml"), &env, LoadOptions { check_folders: true }) {
+        // Without a tidings.toml it is an agent's file.
+        let file = ["tidings.toml", "appsettings.json"].map(|name| case.join(name)).into_iter().find(|file| file.exists()).unwrap();
+        let said = match load_with(&file, &env, LoadOptions { check_folders: true }) {
             Ok(_) => "it loads without a problem\n".to_owned(),
             Err(problems) => format!("{problems}\n").replace(&format!("{}/", case.display()), ""),
         };

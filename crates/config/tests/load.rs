@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use std::{fs, path::Path, time::Duration};
 use tidings_config::{
-    ClientProof, Courier, Credential, Grant, LoadOptions, Loaded, LogFormat, LogLevel, Logo, Mechanism, OAuth2, Relay, ReplyMeaning,
-    ReplyRule, Smtp, TlsMode, TlsVersion, load, load_text, load_with, reference, sample,
+    AfterReading, ClientProof, Courier, Credential, Grant, Graph, LoadOptions, Loaded, LogFormat, LogLevel, Logo, Mechanism, OAuth2, Relay,
+    ReplyMeaning, ReplyRule, Smtp, TlsMode, TlsVersion, load, load_text, load_with, reference, sample,
 };
 use tidings_core::{Lane, guard::Mode, retry::Rhythm};
 
@@ -455,4 +455,76 @@ fn kinds_are_switched_off_one_by_one_or_by_a_pattern() {
     let problems = load_text(&wrong, Path::new("tidings.toml"), &no_env, LoadOptions::default()).unwrap_err();
     let expected = "tidings.toml:7:16: letters.off[1]: `membership.join` matches no type; did you mean `membership.joined`?";
     assert_eq!(problems.to_string().trim_end(), expected);
+}
+
+fn graph(more: &str) -> (Graph, tidings_config::Limits, String) {
+    let loaded = text(&format!("[[relay]]\nname = \"a\"\nkind = \"graph\"\nfrom = \"post@contoso.com\"\n{more}"));
+    let told = warnings(&loaded);
+    match &loaded.settings.relays[0].courier {
+        Courier::Graph(graph) => (graph.as_ref().clone(), loaded.settings.relays[0].limits, told),
+        other => panic!("{other:?}"),
+    }
+}
+
+const TOKENS: &str = "oauth2 = { tenant = \"contoso.com\", client_id = \"x\", client_secret = \"geheim\" }";
+
+#[test]
+fn a_relay_by_graph_needs_only_its_tokens() {
+    let (graph, limits, told) = graph(&format!("auth = {{ {TOKENS} }}\n"));
+    assert_eq!((graph.url.as_str(), graph.mailbox.as_str(), told.as_str()), ("https://graph.microsoft.com/v1.0", "post@contoso.com", ""));
+    assert_eq!(graph.tokens.token_url, "https://login.microsoftonline.com/contoso.com/oauth2/v2.0/token");
+    assert_eq!(graph.tokens.scope.as_deref(), Some("https://graph.microsoft.com/.default"));
+    assert_eq!((limits.sessions, limits.per_minute, limits.per_day), (4, Some(30), Some(10_000)));
+    assert_eq!((graph.timeouts.final_dot, graph.timeouts.connect), (Duration::from_mins(2), Duration::from_secs(10)));
+    assert!(!format!("{graph:?}").contains("geheim"));
+}
+
+#[test]
+fn a_national_cloud_has_its_own_addresses() {
+    for (written, url, login) in [
+        ("cloud = \"us-government\"", "https://graph.microsoft.us/v1.0", "login.microsoftonline.us"),
+        ("cloud = \"us-government-dod\"", "https://dod-graph.microsoft.us/v1.0", "login.microsoftonline.us"),
+        ("cloud = \"china\"", "https://microsoftgraph.chinacloudapi.cn/v1.0", "login.partner.microsoftonline.cn"),
+        ("url = \"https://graph.microsoft.us/beta\"", "https://graph.microsoft.us/beta", "login.microsoftonline.us"),
+        ("url = \"http://localhost:1/v1.0\"", "http://localhost:1/v1.0", "login.microsoftonline.com"),
+    ] {
+        let (graph, ..) = graph(&format!("{written}\nauth = {{ username = \"4711\", {TOKENS} }}\n"));
+        assert_eq!((graph.url.as_str(), graph.mailbox.as_str()), (url, "4711"));
+        assert!(graph.tokens.token_url.starts_with(&format!("https://{login}/contoso.com/")), "{}", graph.tokens.token_url);
+    }
+    let more = format!(
+        "envelope_from = \"x@contoso.com\"\nlimits = {{ sessions = 2, per_minute = 0 }}\ntimeouts = {{ final_dot = \"5m\" }}\nauth = {{ {TOKENS} }}\n"
+    );
+    let (graph, limits, told) = graph(&more);
+    assert!(told.contains("envelope_from") && told.contains("reports go to that mailbox"), "{told}");
+    assert_eq!((limits.sessions, limits.per_minute, graph.timeouts.final_dot), (2, None, Duration::from_mins(5)));
+}
+
+#[test]
+fn a_mailbox_of_reports_needs_a_host_an_account_and_a_proof() {
+    let bare = text(MINIMAL);
+    assert!(bare.settings.bounces.mailbox.is_none());
+    let mailbox = |more: &str| {
+        let loaded = text(&format!("{MINIMAL}[bounces.mailbox]\nhost = \"imap.example.org\"\nusername = \"b@example.org\"\n{more}"));
+        let told = warnings(&loaded);
+        (loaded.settings.bounces.mailbox.unwrap(), told)
+    };
+    let (found, told) = mailbox("password = \"geheim\"\n");
+    assert_eq!((found.port, found.tls, found.folder.as_str(), told.contains("port")), (993, TlsMode::Implicit, "INBOX", false));
+    assert_eq!(
+        (found.after, found.every, found.allow_cleartext),
+        (AfterReading::Move("Tidings done".into()), Duration::from_mins(1), false)
+    );
+    assert!(matches!(&found.credential, Credential::Password(password) if password.reveal() == "geheim"));
+    let tokens = "oauth2 = { provider = \"microsoft\", tenant = \"contoso.com\", client_id = \"x\", client_secret = \"y\" }\n";
+    let (found, _) = mailbox(&format!("tls = \"starttls\"\nafter = \"flag\"\nfolder = \"Berichte/Zustellung\"\nevery = \"5m\"\n{tokens}"));
+    assert_eq!(
+        (found.port, found.tls, found.folder.as_str(), found.after),
+        (143, TlsMode::Starttls, "Berichte/Zustellung", AfterReading::Flag)
+    );
+    assert!(
+        matches!(&found.credential, Credential::OAuth2(tokens) if tokens.scope.as_deref() == Some("https://outlook.office365.com/.default"))
+    );
+    let (_, told) = mailbox("port = 995\npassword = \"geheim\"\nafter = \"delete\"\n");
+    assert!(told.contains("POP3"), "{told}");
 }

@@ -1,6 +1,8 @@
-//! `/v1/outbox`, `/v1/guard` and `/v1/relays`.
+//! `/v1/outbox`, `/v1/guard`, `/v1/bounces`, `/v1/addresses`, `/v1/relays` and `/v1/nodes`.
 
+mod bounces;
 mod guard;
+mod nodes;
 mod outbox;
 mod relays;
 
@@ -11,7 +13,7 @@ use axum::{
     routing::{get, post},
 };
 use std::sync::Arc;
-use tidings_store::{Store, StoreError};
+use tidings_store::{Bounces, Nodes, Store, StoreError};
 use tidings_web::{Problem, Scope, TokenGate};
 use tokio::sync::watch;
 
@@ -19,6 +21,10 @@ use tokio::sync::watch;
 pub struct Window {
     /// The outbox.
     pub store: Arc<dyn Store>,
+    /// Who serves it.
+    pub nodes: Arc<dyn Nodes>,
+    /// What came back.
+    pub bounces: Arc<dyn Bounces>,
     /// The configured relays, in their order; they may change while the house is open.
     pub relays: watch::Receiver<Vec<String>>,
     /// Ends batches of the flood guard.
@@ -36,6 +42,10 @@ pub fn routes(window: Window, gate: &TokenGate) -> Router {
         .route("/v1/guard", read(get(guard::guard_list)))
         .route("/v1/guard/{id}", read(get(guard::guard_show)))
         .route("/v1/guard/{id}/{action}", write(post(guard::guard_act)))
+        .route("/v1/nodes", read(get(nodes::node_list)))
+        .route("/v1/bounces", read(get(bounces::report_list)))
+        .route("/v1/addresses", read(get(bounces::address_list)))
+        .route("/v1/addresses/{address}/{action}", write(post(bounces::address_act)))
         .route("/v1/relays", read(get(relays::relay_list)))
         .route("/v1/relays/{name}/{action}", write(post(relays::relay_act)))
         .with_state(Arc::new(window))

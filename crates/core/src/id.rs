@@ -95,14 +95,19 @@ impl<'de> serde::Deserialize<'de> for Id {
 #[derive(Debug)]
 pub struct IdMint {
     last_tick: AtomicI64,
-    node: i64,
+    node: AtomicI64,
 }
 
 impl IdMint {
     /// A mint for `node` (0 to 1023) that only makes ids above `highest`.
     pub fn starting_after(highest: Option<Id>, node: u16) -> Self {
-        let node = i64::from(node) & ((1 << NODE_BITS) - 1);
-        Self { last_tick: AtomicI64::new(highest.map_or(0, |id| id.0 >> NODE_BITS)), node }
+        let last_tick = AtomicI64::new(highest.map_or(0, |id| id.0 >> NODE_BITS));
+        Self { last_tick, node: AtomicI64::new(number(node)) }
+    }
+
+    /// Goes on for another node, above all that it has made.
+    pub fn renumber(&self, node: u16) {
+        self.node.store(number(node), Ordering::Relaxed);
     }
 
     /// The next id; `now` decides its leading bits unless the clock stands behind an id already made.
@@ -112,11 +117,16 @@ impl IdMint {
         loop {
             let tick = wanted.max(last + 1);
             match self.last_tick.compare_exchange_weak(last, tick, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Id((tick << NODE_BITS) | self.node),
+                Ok(_) => return Id((tick << NODE_BITS) | self.node.load(Ordering::Relaxed)),
                 Err(seen) => last = seen,
             }
         }
     }
+}
+
+/// A node's number as it stands in an id.
+fn number(node: u16) -> i64 {
+    i64::from(node) & ((1 << NODE_BITS) - 1)
 }
 
 #[cfg(test)]
@@ -132,6 +142,16 @@ mod tests {
         assert!(second > first);
         let after_restart = IdMint::starting_after(Some(second), 3).mint(noon - jiff::SignedDuration::from_hours(9));
         assert!(after_restart > second);
+    }
+
+    #[test]
+    fn a_mint_that_goes_on_under_another_number_goes_on_above() {
+        let mint = IdMint::starting_after(None, 900);
+        let noon: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
+        let first = mint.mint(noon);
+        mint.renumber(2);
+        let second = mint.mint(noon);
+        assert!(second > first && second.number() & 1023 == 2);
     }
 
     #[test]

@@ -325,6 +325,24 @@ pub static KINDS: &[Kind] = &[
         )
     },
     Kind {
+        lane: Lane::Requests,
+        mandatory: true,
+        ..notice(
+            "address.unhealthy",
+            "letters to an address come back",
+            &["object_manager", "owners"],
+            &[
+                need("/object", Shape::Party, "whose address it is: a person, a group, or the address itself"),
+                need("/details/address", Shape::Text, "the address"),
+                need("/details/reason", Shape::Text, "what the last report says"),
+                may("/details/bounces", Shape::Number, "how many letters came back"),
+                may("/details/unhealthy_at", Shape::Time, "since when no more are sent to it"),
+                may("/details/until", Shape::Time, "when it is tried again by itself"),
+                LINK,
+            ],
+        )
+    },
+    Kind {
         lane: Lane::Security,
         mandatory: true,
         ..notice(

@@ -4,6 +4,7 @@
 //! decision can be repeated and explained later. What deliberately does not live here: SQL (`store`), SMTP (`delivery`), templates (`render`).
 
 pub mod address;
+pub mod bounce;
 pub mod directory;
 pub mod event;
 mod fault;
@@ -24,6 +25,7 @@ pub mod subject;
 pub mod testing;
 pub mod time;
 pub mod trace;
+pub mod verp;
 
 pub use address::{Address, AddressError};
 pub use event::Event;

@@ -15,6 +15,12 @@ pub fn later(from: Timestamp, by: std::time::Duration) -> Timestamp {
     from.saturating_add(by).unwrap_or(Timestamp::MAX)
 }
 
+/// A moment so long before another, at the earliest the first that can be expressed.
+pub fn earlier(from: Timestamp, by: std::time::Duration) -> Timestamp {
+    let by = jiff::SignedDuration::try_from(by).unwrap_or(jiff::SignedDuration::MAX);
+    from.saturating_sub(by).unwrap_or(Timestamp::MIN)
+}
+
 /// A moment from milliseconds since 1970, as the store keeps it; clamped to the expressible range.
 pub fn from_millis(millis: i64) -> Timestamp {
     Timestamp::from_millisecond(millis).unwrap_or(if millis < 0 { Timestamp::MIN } else { Timestamp::MAX })

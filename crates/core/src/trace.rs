@@ -83,6 +83,8 @@ pub enum PersonVerdict {
     Disabled,
     /// Wishes no letters of this kind ("do not notify").
     OptedOut,
+    /// Letters come back from this address: the news goes to the rule's fallback, or is about the address itself.
+    Unhealthy,
     /// One of more than a decision takes: they are told in chunks, and each chunk looks at each of them.
     FannedOut,
     /// The event names only a reference that nothing resolves.

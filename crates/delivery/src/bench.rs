@@ -1,8 +1,12 @@
 //! The bench between a desk and its sessions: leased items wait on it by lane, sessions take them through the environment guard and leave outcomes.
 
+mod seat;
+
+pub(crate) use seat::Seat;
+
 use crate::{
     budget::{Budget, Room, SpentUp},
-    courier::{Load, Source},
+    courier::Load,
     dice::Dice,
     gauges::{Counted, Gauges},
     house::House,
@@ -13,7 +17,6 @@ use crate::{
         reply::Reply,
     },
 };
-use async_trait::async_trait;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -21,11 +24,12 @@ use std::{
 };
 use tidings_core::{
     Address, Clock, Id, Kind, Lane,
-    guard::{EnvironmentGuard, Verdict},
+    guard::{Cleared, EnvironmentGuard, Verdict},
     kind::AfterUnknown,
     lane::next_turn,
     outbox::{Outcome, Refusal, Settlement, Stage, Standing, settle},
     retry::RetryPolicy,
+    verp::VerpKey,
 };
 use tidings_store::Lease;
 use tokio::{
@@ -33,6 +37,8 @@ use tokio::{
     time::Instant,
 };
 
+/// How long a lease lasts; prolonged at a third of that.
+pub(crate) const LEASE: Duration = Duration::from_mins(5);
 /// A session without work for so long says goodbye.
 const IDLE: Duration = Duration::from_secs(10);
 /// An item under which so many sessions broke off during its content is taken for the cause, and the next break spends an attempt.
@@ -62,6 +68,10 @@ struct Shelves {
     queued: usize,
     /// Taken by a session and not reported yet.
     flights: HashMap<Id, Flight>,
+    /// The term of the node's membership in which everything on the shelves was leased.
+    term: u64,
+    /// Until when all of it is leased at least.
+    leased_until: Instant,
     /// Whether sessions may take items.
     gate: bool,
     /// When the desk is told that little is left.
@@ -78,8 +88,30 @@ struct Shelves {
     opened: u64,
     /// What the relay may still be given, if that is limited.
     budget: Option<Budget>,
+    /// Until when letters may be handed over; absent if nobody else shares the relay.
+    until: Option<Instant>,
+    /// Sessions that may be open; those that are; those of them that are told to end.
+    seats: u16,
+    sessions: usize,
+    leaving: usize,
     /// Sender addresses that the relay does not let write, as far as they were told.
     refused_senders: HashSet<String>,
+}
+
+/// What a session is given of a lease: with an envelope sender of its own, if the relay is to have such ones and the letter's has room for it.
+pub(crate) fn load(return_paths: Option<&VerpKey>, lease: Lease, to: Cleared) -> Load {
+    let own = return_paths.zip(lease.sender.as_ref()).and_then(|(key, sender)| key.address(sender, lease.id));
+    Load::new(lease.id, to, own.or(lease.sender), lease.bytes, lease.message_id)
+}
+
+impl Shelves {
+    /// Whether the leases hold, and what is agreed with other nodes and written down ahead leaves room for one more letter on the wire.
+    fn may_hand_over(&self, now: Instant) -> bool {
+        let in_flight = self.flights.len() as u64;
+        now < self.leased_until
+            && self.until.is_none_or(|until| now < until)
+            && self.budget.as_ref().is_none_or(|budget| budget.credit(in_flight) > 0)
+    }
 }
 
 /// See the module.
@@ -96,6 +128,8 @@ pub(crate) struct Bench {
     /// What the relay's refusals mean.
     replies: ReplyTable,
     news: Newswire,
+    /// Makes each letter's envelope sender one of its own.
+    return_paths: Option<VerpKey>,
     shelves: Mutex<Shelves>,
     /// For sessions: an item came, or the gate moved.
     work: Notify,
@@ -114,8 +148,11 @@ pub(crate) struct BenchParts {
     pub(crate) outcomes: UnboundedSender<Settlement>,
     pub(crate) seed: u64,
     pub(crate) rates: Rates,
+    /// Whether other nodes use the relay as well: nothing is handed over before they agree.
+    pub(crate) shared: bool,
     pub(crate) replies: ReplyTable,
     pub(crate) news: Newswire,
+    pub(crate) return_paths: Option<VerpKey>,
 }
 
 /// What the limits of a relay allow to claim now.
@@ -123,10 +160,19 @@ pub(crate) struct BenchParts {
 pub(crate) struct Allowed {
     /// By the limits.
     pub(crate) room: Room,
-    /// By what the store knows.
+    /// By what is reserved in the relay's sheet.
     pub(crate) credit: u64,
-    /// Whether it is worth telling the store more.
+    /// Whether it is worth writing that again.
     pub(crate) stale: bool,
+    /// Whether it is known what was sent.
+    pub(crate) known: bool,
+}
+
+/// Items leased: waiting for a session, and on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) queued: u64,
+    pub(crate) in_flight: u64,
 }
 
 /// A look at a bench.
@@ -142,11 +188,13 @@ pub(crate) struct BenchView {
 
 impl Bench {
     pub(crate) fn new(parts: BenchParts) -> Self {
-        let BenchParts { relay, guard, to_file, retry, clock, house, outcomes, seed, rates, replies, news } = parts;
+        let BenchParts { relay, guard, to_file, retry, clock, house, outcomes, seed, rates, shared, replies, news, return_paths } = parts;
         let shelves = Shelves {
             lanes: Default::default(),
             queued: 0,
             flights: HashMap::new(),
+            term: house.tenure.term(),
+            leased_until: Instant::now() + LEASE,
             gate: false,
             watch: Watch { lane: Lane::Digests, low_water: 0, answers: true },
             taken_over: HashSet::new(),
@@ -156,7 +204,11 @@ impl Bench {
             dice: Dice::seeded(seed),
             answered: 0,
             opened: 0,
-            budget: Budget::of(&rates, Instant::now()),
+            budget: Budget::of(&rates),
+            until: shared.then(Instant::now),
+            seats: u16::MAX,
+            sessions: 0,
+            leaving: 0,
             refused_senders: HashSet::new(),
         };
         let (gauges, shelves) = (Gauges::of(&relay), Mutex::new(shelves));
@@ -171,14 +223,23 @@ impl Bench {
             gauges,
             replies,
             news,
+            return_paths,
             shelves,
             work: Notify::new(),
             attention: Notify::new(),
         }
     }
 
+    /// What was leased in an earlier term of the membership is not this node's any more, and off the shelves at the first look.
     fn shelves(&self) -> MutexGuard<'_, Shelves> {
-        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut s = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
+        let term = self.house.tenure.term();
+        if s.term != term {
+            (s.term, s.queued) = (term, 0);
+            s.lanes.iter_mut().for_each(VecDeque::clear);
+            s.taken_over.clear();
+        }
+        s
     }
 
     pub(crate) fn view(&self) -> BenchView {
@@ -191,9 +252,12 @@ impl Bench {
         self.shelves().dice.roll()
     }
 
-    /// Puts leases on the shelves, of this relay or of one it takes over for, and calls as many sessions as can use them.
-    pub(crate) fn put(&self, leases: Vec<Lease>, taken_over: bool) {
+    /// Puts leases on the shelves that were asked for in this term, of this relay or of one it takes over for, and calls as many sessions as can use them.
+    pub(crate) fn put(&self, leases: Vec<Lease>, term: u64, taken_over: bool) {
         let mut s = self.shelves();
+        if s.term != term {
+            return;
+        }
         let calls = leases.len().min(s.idle.max(1));
         for lease in leases {
             // Only the clock can have ended a lease that this node still has: whoever carries the item settles it, under the new token.
@@ -235,6 +299,11 @@ impl Bench {
     }
 
     /// Has every waiting session look again.
+    pub(crate) fn rouse_sessions(&self) {
+        self.work.notify_waiters();
+    }
+
+    /// Has every waiting session look again, and the desk.
     pub(crate) fn rouse(&self) {
         self.work.notify_waiters();
         self.attention.notify_one();
@@ -258,6 +327,18 @@ impl Bench {
         let s = self.shelves();
         let queued = s.lanes.iter().flatten().map(|lease| (lease.id, lease.token));
         queued.chain(s.flights.values().map(|flight| (flight.standing.id, flight.standing.token))).collect()
+    }
+
+    /// Everything on the shelves is leased until then.
+    pub(crate) fn prolonged(&self, until: Instant) {
+        let was_over = {
+            let mut s = self.shelves();
+            let before = std::mem::replace(&mut s.leased_until, until);
+            before <= Instant::now()
+        };
+        if was_over {
+            self.rouse();
+        }
     }
 
     /// Takes items off the shelves whose lease is lost; those on the wire are settled as stale later.
@@ -290,7 +371,7 @@ impl Bench {
             }
             let (lease, low) = {
                 let mut s = self.shelves();
-                if !s.gate {
+                if !s.gate || !s.may_hand_over(Instant::now()) {
                     return None;
                 }
                 let heads = Lane::ALL.map(|lane| s.lanes[lane as usize].front().filter(|_| open.has(lane)).map(|lease| lease.accepted_at));
@@ -309,8 +390,8 @@ impl Bench {
             let refused = match self.guard.admit(&lease.to, lease.role) {
                 // A letter that could not be written is kept empty; it is never sent raw or empty.
                 _ if lease.bytes.is_empty() => Outcome::Withheld { why: "the letter could not be written and is empty".to_owned() },
-                Verdict::Send(to) => return Some(Load::new(lease.id, to, lease.sender, lease.bytes, lease.message_id)),
-                Verdict::ToFile(to) if self.to_file => return Some(Load::new(lease.id, to, lease.sender, lease.bytes, lease.message_id)),
+                Verdict::Send(to) => return Some(load(self.return_paths.as_ref(), lease, to)),
+                Verdict::ToFile(to) if self.to_file => return Some(load(self.return_paths.as_ref(), lease, to)),
                 Verdict::ToFile(_) => Outcome::Withheld { why: "safety.mode is \"file\" but safety.file names no file".to_owned() },
                 Verdict::Hold(why) => Outcome::Withheld { why },
                 Verdict::Refuse(why) => Outcome::Barred { why },
@@ -375,7 +456,12 @@ impl Bench {
         let s = &mut *self.shelves();
         let pending = (s.queued + s.flights.len()) as u64;
         let budget = s.budget.as_mut()?;
-        Some(Allowed { room: budget.room(Instant::now(), pending), credit: budget.credit(pending), stale: budget.is_stale() })
+        Some(Allowed {
+            room: budget.room(Instant::now(), pending),
+            credit: budget.credit(pending),
+            stale: budget.is_stale(),
+            known: budget.is_known(),
+        })
     }
 
     /// The limit that is reached, if one is.
@@ -385,24 +471,23 @@ impl Bench {
         s.budget.as_mut()?.spent_up(Instant::now(), pending)
     }
 
-    /// The account of what was sent, for the store, and how much of it is new; `ahead` allows more to be sent on it.
-    pub(crate) fn account(&self, ahead: bool) -> Option<(String, u64)> {
-        let wall = self.clock.now();
-        self.shelves().budget.as_mut().map(|budget| budget.account(Instant::now(), wall, ahead))
+    /// Has the budget, if there is one, and what is leased and on the wire, looked at or changed.
+    pub(crate) fn confer<T>(&self, with: impl FnOnce(Option<&mut Budget>, Held) -> T) -> T {
+        let s = &mut *self.shelves();
+        let held = Held { queued: s.queued as u64, in_flight: s.flights.len() as u64 };
+        with(s.budget.as_mut(), held)
     }
 
-    /// The store has the account.
-    pub(crate) fn account_kept(&self, covered: u64) {
-        if let Some(budget) = &mut self.shelves().budget {
-            budget.saved(covered);
-        }
-    }
-
-    /// Takes over the account of an earlier process.
-    pub(crate) fn recall(&self, account: &str) {
-        let wall = self.clock.now();
-        if let Some(budget) = &mut self.shelves().budget {
-            budget.recall(Instant::now(), wall, account);
+    /// What other nodes leave to this one: so many sessions, and letters until then. Sessions that are too many end.
+    pub(crate) fn allow(&self, seats: u16, until: Option<Instant>) {
+        let fewer = {
+            let mut s = self.shelves();
+            let fewer = usize::from(seats) < s.sessions - s.leaving;
+            (s.seats, s.until) = (seats, until);
+            fewer
+        };
+        if fewer {
+            self.work.notify_waiters();
         }
     }
 
@@ -443,7 +528,7 @@ fn flight(lease: &Lease, taken_over: bool) -> Flight {
 pub(crate) fn replies_of(plan: &RelayPlan) -> ReplyTable {
     match &plan.way {
         Way::Smtp(smtp) => ReplyTable { own: smtp.replies.clone() },
-        Way::Pickup(_) | Way::File { .. } => ReplyTable::default(),
+        Way::Graph(_) | Way::Pickup(_) | Way::File { .. } => ReplyTable::default(),
     }
 }
 
@@ -453,96 +538,5 @@ fn was_handed_over(outcome: &Outcome) -> bool {
         Outcome::Sent { .. } | Outcome::Unknown { .. } => true,
         Outcome::Refused(Refusal::Transient { stage, .. } | Refusal::Permanent { stage, .. }) => *stage == Stage::Content,
         Outcome::Returned { .. } | Outcome::Withheld { .. } | Outcome::Barred { .. } => false,
-    }
-}
-
-/// One session's end of the bench.
-pub(crate) struct Seat {
-    bench: Arc<Bench>,
-    /// Items this session has and has not reported.
-    mine: Vec<Id>,
-    /// How many it was given.
-    pub(crate) taken: u64,
-    /// Whether it was let in.
-    pub(crate) was_opened: bool,
-    /// Whether it was told that it is no longer wanted.
-    pub(crate) dismissed: bool,
-    /// The first item that came back unsent: the one at hand when the session broke.
-    pub(crate) returned: Option<Id>,
-}
-
-impl Seat {
-    pub(crate) fn at(bench: Arc<Bench>) -> Self {
-        Self { bench, mine: Vec::new(), taken: 0, was_opened: false, dismissed: false, returned: None }
-    }
-}
-
-/// Counts a session as idle while it waits, also when the wait is cancelled.
-struct Idle<'a>(&'a Bench);
-
-impl<'a> Idle<'a> {
-    fn at(bench: &'a Bench) -> Self {
-        bench.shelves().idle += 1;
-        Self(bench)
-    }
-}
-
-impl Drop for Idle<'_> {
-    fn drop(&mut self) {
-        self.0.shelves().idle -= 1;
-    }
-}
-
-#[async_trait]
-impl Source for Seat {
-    fn try_next(&mut self) -> Option<Load> {
-        let load = self.bench.take()?;
-        self.taken += 1;
-        self.mine.push(load.item);
-        Some(load)
-    }
-
-    async fn next(&mut self) -> Option<Load> {
-        if let Some(load) = self.try_next() {
-            return Some(load);
-        }
-        let bench = Arc::clone(&self.bench);
-        let _idle = Idle::at(&bench);
-        let until = tokio::time::Instant::now() + IDLE;
-        loop {
-            let call = bench.work.notified();
-            tokio::pin!(call);
-            call.as_mut().enable();
-            if let Some(load) = self.try_next() {
-                return Some(load);
-            }
-            if !bench.shelves().gate || tokio::time::timeout_at(until, call).await.is_err() {
-                self.dismissed = true;
-                return None;
-            }
-        }
-    }
-
-    fn report(&mut self, item: Id, outcome: Outcome) {
-        self.mine.retain(|mine| *mine != item);
-        if matches!(outcome, Outcome::Returned { .. }) {
-            self.returned.get_or_insert(item);
-        }
-        self.bench.report(item, outcome, self.was_opened);
-    }
-
-    fn opened(&mut self) {
-        self.was_opened = true;
-        self.bench.shelves().opened += 1;
-        self.bench.attention.notify_one();
-    }
-}
-
-impl Drop for Seat {
-    /// A session that is cut off leaves nobody in doubt whether its items were settled.
-    fn drop(&mut self) {
-        for item in std::mem::take(&mut self.mine) {
-            self.bench.report(item, Outcome::Unknown { what: "the session was cut off".to_owned() }, self.was_opened);
-        }
     }
 }

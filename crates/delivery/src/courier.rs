@@ -4,7 +4,7 @@
 //! costs one round trip. What does not live here: which letter is next, and what follows from an outcome.
 
 use async_trait::async_trait;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tidings_core::{
     Address, Id,
     guard::Cleared,
@@ -81,17 +81,25 @@ pub struct RelayTrouble {
     pub hint: Option<String>,
     /// Of what kind.
     pub kind: TroubleKind,
+    /// How long the relay wants to be left alone, if it says so.
+    pub pause: Option<Duration>,
 }
 
 impl RelayTrouble {
     /// Trouble without a hint.
     pub(crate) fn new(kind: TroubleKind, stage: Stage, what: impl Into<String>) -> Self {
-        Self { stage, what: what.into(), hint: None, kind }
+        Self { stage, what: what.into(), hint: None, kind, pause: None }
     }
 
     /// With a hint.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// With the time that the relay wants to be left alone.
+    pub(crate) fn pause(mut self, pause: Option<Duration>) -> Self {
+        self.pause = pause;
         self
     }
 

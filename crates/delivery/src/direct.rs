@@ -4,6 +4,7 @@
 
 use crate::{
     courier::{Load, RelayTrouble, SessionEnd, Source},
+    graph::GraphCourier,
     plan::{RelayPlan, Way},
     postman::courier_for,
     smtp::{
@@ -65,7 +66,7 @@ pub async fn deliver_now(
         let dialogue = Dialogue { lines: vec![(Speaker::Note, why.to_owned())] };
         Delivered { outcome, trouble: None, dialogue }
     };
-    let load = |to| Load::new(lease.id, to, lease.sender.clone(), Arc::clone(&lease.bytes), lease.message_id.clone());
+    let load = |to| crate::bench::load(plan.return_paths.as_ref(), lease.clone(), to);
     match (guard.admit(&lease.to, lease.role), file) {
         (Verdict::Send(to), _) => session(plan, clock, Some(load(to))).await,
         (Verdict::ToFile(to), Some(path)) => {
@@ -97,6 +98,7 @@ async fn session(plan: &RelayPlan, clock: &Arc<dyn Clock>, load: Option<Load>) -
     let mut source = Single { load, outcome: None };
     let (end, dialogue) = match &plan.way {
         Way::Smtp(smtp) => SmtpCourier::new(smtp.clone(), plan.limits, plan.timeouts).with_clock(clock).recorded(&mut source).await,
+        Way::Graph(graph) => GraphCourier::new(graph.clone(), plan.limits, plan.timeouts, Arc::clone(clock)).recorded(&mut source).await,
         Way::Pickup(_) | Way::File { .. } => {
             let end = courier_for(plan, clock).session(&mut source).await;
             let line = match (&end, &source.outcome) {

@@ -1,4 +1,6 @@
-//! What can be wrong with a plan before anything is sent.
+//! What can be wrong with a plan before anything is sent, and with a mailbox that is read.
+
+use crate::courier::RelayTrouble;
 
 /// Why the TLS side of a relay cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -61,4 +63,34 @@ pub enum KeyError {
     /// Nobody told the time.
     #[error("there is no clock to date the assertion by")]
     NoClock,
+}
+
+/// Why a mailbox cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ImapError {
+    /// No connection, no encryption, or no sign-in.
+    #[error("{}", .0.sentence())]
+    NotIn(RelayTrouble),
+    /// The server refuses a command.
+    #[error("{command} is refused: {words}")]
+    Refused {
+        /// Its first words.
+        command: String,
+        /// The server's response code (RFC 9051 §7.1), if it gives one.
+        code: Option<String>,
+        /// The server's words.
+        words: String,
+    },
+    /// The connection broke, or an answer did not come in time.
+    #[error("the connection is lost: {0}")]
+    Lost(String),
+    /// What the server says is not IMAP, or far more than was asked for.
+    #[error("the server does not keep to the protocol: {0}")]
+    Garbled(&'static str),
+}
+
+impl From<RelayTrouble> for ImapError {
+    fn from(trouble: RelayTrouble) -> Self {
+        Self::NotIn(trouble)
+    }
 }

@@ -3,12 +3,13 @@
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 use tidings_core::{Id, Lane, lane::LaneSet, outbox::Settlement};
+use tidings_store::Tenure;
 use tokio::time::Instant;
 
 /// Outcomes that may wait to be written before no more letters are taken. A crash sends what waits here again, so it is small; one group of outcomes a flush
@@ -23,8 +24,10 @@ pub(crate) const URGENT: LaneSet = LaneSet::down_to(Lane::Requests);
 const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// Whether letters may be taken, seen from the database's side; and the outcomes that are not written yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct House {
+    /// Whether what was leased is still this node's.
+    pub(crate) tenure: Arc<Tenure>,
     suspended: AtomicBool,
     unsettled: AtomicUsize,
     unwritten: Mutex<HashMap<Id, Unwritten>>,
@@ -39,10 +42,14 @@ struct Unwritten {
 }
 
 impl House {
-    /// The lanes of which letters may be taken: their outcomes could be written.
+    pub(crate) fn of(tenure: Arc<Tenure>) -> Self {
+        Self { tenure, suspended: AtomicBool::default(), unsettled: AtomicUsize::default(), unwritten: Mutex::default() }
+    }
+
+    /// The lanes of which letters may be taken: their leases hold, and their outcomes could be written.
     pub(crate) fn open_lanes(&self) -> LaneSet {
         match self.unsettled() {
-            _ if self.is_suspended() => LaneSet::NONE,
+            _ if self.is_suspended() || !self.tenure.holds() => LaneSet::NONE,
             waiting if waiting < MOST_UNSETTLED => LaneSet::ALL,
             waiting if waiting < MOST_UNSETTLED + URGENT_MORE => URGENT,
             _ => LaneSet::NONE,
@@ -132,7 +139,7 @@ mod tests {
 
     #[test]
     fn an_outcome_outlives_the_lease_that_the_clock_has_ended() {
-        let house = House::default();
+        let house = House::of(Tenure::alone("node"));
         let (one, item) = (sent(7, 1), Id::from_number(7));
         house.outcome_known(&one);
         assert_eq!(house.outcome_of(item, 1), None, "it is the lease itself");
@@ -156,7 +163,7 @@ mod tests {
 
     #[test]
     fn urgent_letters_find_room_when_the_others_have_filled_it() {
-        let house = House::default();
+        let house = House::of(Tenure::alone("node"));
         let all: Vec<Settlement> = (0..MOST_UNSETTLED + URGENT_MORE).map(|number| sent(number, 1)).collect();
         assert_eq!(house.open_lanes(), LaneSet::ALL);
         all[..MOST_UNSETTLED].iter().for_each(|one| house.outcome_known(one));

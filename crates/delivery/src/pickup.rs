@@ -8,6 +8,7 @@ use crate::{
     courier::{Courier, Load, RelayTrouble, SessionEnd, Source, TroubleKind},
     plan::PickupPlan,
     smtp::whole_lines,
+    sole,
 };
 use async_trait::async_trait;
 use std::{
@@ -271,7 +272,7 @@ fn unfit(text: &[u8], x_headers: bool) -> Option<String> {
     if x_headers {
         return None;
     }
-    let (fields, _) = split(text);
+    let (fields, _) = sole::split(text);
     let named = |wanted: &str| {
         let of = |field: &&[u8]| {
             field.split(|b| *b == b':').next().is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(wanted.as_bytes()))
@@ -314,16 +315,9 @@ fn compose(load: &Load, plan: &PickupPlan, out: &mut Vec<u8>) {
     if plan.x_headers {
         envelope(load, plan.replay, out);
         whole_lines(&load.bytes, out);
-    } else if addressed_only_to(&load.bytes, to) {
-        whole_lines(&load.bytes, out);
     } else {
-        // The mail server sends to everybody in To, Cc and Bcc: leave exactly the recipient whom the guard has let through.
-        out.extend_from_slice(format!("To: {to}\r\n").as_bytes());
-        let (fields, body) = split(&load.bytes);
-        for field in fields.into_iter().filter(|field| recipient_field(field).is_none()) {
-            whole_lines(field, out);
-        }
-        whole_lines(body, out);
+        // The mail server sends to everybody in To, Cc and Bcc.
+        sole::addressed_to_alone(&load.bytes, to, out);
     }
 }
 
@@ -351,43 +345,6 @@ fn xtext(text: &str) -> String {
     text.bytes()
         .map(|b| if matches!(b, b'!'..=b'~') && b != b'+' && b != b'=' { char::from(b).to_string() } else { format!("+{b:02X}") })
         .collect()
-}
-
-/// Header fields with their folded lines, and the rest from the empty line on.
-fn split(message: &[u8]) -> (Vec<&[u8]>, &[u8]) {
-    let mut fields = Vec::new();
-    let (mut start, mut at) = (0, 0);
-    while at < message.len() {
-        let line = message[at..].iter().position(|b| *b == b'\n').map_or(message.len(), |end| at + end + 1);
-        let folded = matches!(message[at], b' ' | b'\t');
-        if !folded && at > start {
-            fields.push(&message[start..at]);
-            start = at;
-        }
-        if matches!(&message[at..line], b"\r\n" | b"\n") {
-            return (fields, &message[at..]);
-        }
-        at = line;
-    }
-    fields.push(&message[start..]);
-    (fields, &[])
-}
-
-/// The value of a field from which a mail server would take recipients.
-fn recipient_field(field: &[u8]) -> Option<&[u8]> {
-    let colon = field.iter().position(|b| *b == b':')?;
-    let name = field[..colon].trim_ascii_end().to_ascii_lowercase();
-    matches!(name.as_slice(), b"to" | b"cc" | b"bcc" | b"resent-to" | b"resent-cc" | b"resent-bcc").then(|| &field[colon + 1..])
-}
-
-/// Whether the headers name this recipient and nobody else.
-fn addressed_only_to(message: &[u8], to: &str) -> bool {
-    let (fields, _) = split(message);
-    let named: Vec<&[u8]> = fields.into_iter().filter_map(recipient_field).collect();
-    let [only] = named.as_slice() else { return false };
-    let only = String::from_utf8_lossy(only);
-    let only = only.trim();
-    only.matches('@').count() == 1 && (only.eq_ignore_ascii_case(to) || only.to_lowercase().ends_with(&format!("<{}>", to.to_lowercase())))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! How a relay is reached and treated: plain values, filled from the configuration by the binary.
 
-use crate::{oauth::TokenPlan, secret::Secret, smtp::classify::Rule};
+use crate::{graph::GraphPlan, oauth::TokenPlan, secret::Secret, smtp::classify::Rule};
 use std::{path::PathBuf, time::Duration};
-use tidings_core::retry::RetryPolicy;
+use tidings_core::{retry::RetryPolicy, verp::VerpKey};
 
 /// One configured way out.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +23,8 @@ pub struct RelayPlan {
     pub breaker: BreakerPlan,
     /// The relay that takes over while this one is held; letters of sensitive kinds never travel that way.
     pub next: Option<String>,
+    /// The key by which each letter gets an envelope sender of its own (VERP); `None` leaves the sender as it is.
+    pub return_paths: Option<VerpKey>,
 }
 
 impl RelayPlan {
@@ -37,6 +39,7 @@ impl RelayPlan {
             timeouts: Timeouts::default(),
             breaker: BreakerPlan::default(),
             next: None,
+            return_paths: None,
         }
     }
 }
@@ -46,6 +49,8 @@ impl RelayPlan {
 pub enum Way {
     /// To a mail relay by SMTP (RFC 5321, RFC 6409).
     Smtp(SmtpPlan),
+    /// By Microsoft Graph from a mailbox of Exchange Online.
+    Graph(GraphPlan),
     /// Into the pickup directory of a mail server on this machine (Exchange, IIS).
     Pickup(PickupPlan),
     /// Appended to one file, for development.
@@ -234,6 +239,11 @@ impl AuthPlan {
     pub fn allow_cleartext(mut self, allow: bool) -> Self {
         self.allow_cleartext = allow;
         self
+    }
+
+    /// Whether these credentials were given for this server.
+    pub(crate) fn is_for(&self, host: &str, port: u16, tls: TlsMode) -> bool {
+        self.bound_to == (host.to_lowercase(), port, tls)
     }
 
     /// Whether these credentials were given for this relay.

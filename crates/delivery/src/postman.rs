@@ -5,6 +5,7 @@ use crate::{
     courier::{Courier, SessionEnd, Source},
     drain::{DrainWatch, Remarks},
     file::FileCourier,
+    graph::GraphCourier,
     house::House,
     news::Newswire,
     pickup::PickupCourier,
@@ -26,7 +27,7 @@ use tidings_core::{
     guard::{EnvironmentGuard, Mode},
     outbox::{Outcome, Settlement},
 };
-use tidings_store::Store;
+use tidings_store::{Store, Tenure};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
@@ -61,8 +62,8 @@ pub struct PostmanOptions {
     pub route: Route,
     /// The present moment.
     pub clock: Arc<dyn Clock>,
-    /// This node's name in leases; the same after a restart, so that its old leases come back at once.
-    pub node: String,
+    /// This node's membership: its name in leases, and until when it may use them. If it can end, there may be other nodes, and the limits of a relay hold for all of them together.
+    pub tenure: Arc<Tenure>,
     /// For the jitter of delays.
     pub seed: u64,
     /// Where news of the relays is told.
@@ -128,9 +129,9 @@ struct Crew {
     roster: Arc<Roster>,
     outcomes: mpsc::UnboundedSender<Settlement>,
     clock: Arc<dyn Clock>,
-    node: String,
     seed: u64,
     news: Newswire,
+    shared: bool,
     recovered: watch::Receiver<bool>,
 }
 
@@ -152,6 +153,7 @@ impl Courier for Nobody {
 pub(crate) fn courier_for(plan: &RelayPlan, clock: &Arc<dyn Clock>) -> Arc<dyn Courier> {
     match &plan.way {
         Way::Smtp(smtp) => Arc::new(SmtpCourier::new(smtp.clone(), plan.limits, plan.timeouts).with_clock(clock)),
+        Way::Graph(graph) => Arc::new(GraphCourier::new(graph.clone(), plan.limits, plan.timeouts, Arc::clone(clock))),
         Way::Pickup(pickup) => Arc::new(PickupCourier::new(pickup.clone())),
         Way::File { path } => Arc::new(FileCourier::new(path.clone(), Arc::clone(clock))),
     }
@@ -182,6 +184,8 @@ impl Crew {
             (Arc::new(Mutex::new(status)), None)
         };
         let stand_in = stand_in(route, &self.clock);
+        // What takes the relay's place is this node's own.
+        let shared = self.shared && stand_in.is_none();
         let courier = stand_in.clone().unwrap_or_else(|| courier_for(&plan, &self.clock));
         let relay = Arc::clone(&self.standings.place(place).name);
         let bench = Arc::new(Bench::new(BenchParts {
@@ -194,8 +198,10 @@ impl Crew {
             outcomes: self.outcomes.clone(),
             seed: self.seed ^ (place as u64 + 1),
             rates: plan.rates,
+            shared,
             replies: replies_of(&plan),
             news: self.news.clone(),
+            return_paths: plan.return_paths.clone(),
         }));
         self.roster.enter(relay, &bench);
         let remarks = Arc::new(Remarks::default());
@@ -210,12 +216,12 @@ impl Crew {
             store: Arc::clone(&self.store),
             house: Arc::clone(&self.house),
             clock: Arc::clone(&self.clock),
-            node: self.node.clone(),
             place,
             standings: Arc::clone(&self.standings),
             status: Arc::clone(&status),
             news: self.news.clone(),
             remarks,
+            shared,
         };
         let (mut ended, mut recovered) = (stopped.clone(), self.recovered.clone());
         desks.spawn(async move {
@@ -240,18 +246,20 @@ impl Crew {
 impl Postman {
     /// Begins to deliver. Takes back first what this node had leased before it died. To be called inside a tokio runtime.
     pub fn start(options: PostmanOptions) -> Self {
-        let PostmanOptions { store, route, clock, node, seed, news } = options;
+        let PostmanOptions { store, route, clock, tenure, seed, news } = options;
         let (outcomes, written) = mpsc::unbounded_channel();
         let (stop, stopped) = watch::channel(false);
         let (ready, recovered) = watch::channel(false);
         let standings = Arc::new(Standings::new(&names(&route)));
-        let (house, roster) = (Arc::new(House::default()), Arc::new(Roster::default()));
-        let crew = Crew { store, house, standings, roster, outcomes, clock, node, seed, news, recovered };
+        let (house, roster) = (Arc::new(House::of(Arc::clone(&tenure))), Arc::new(Roster::default()));
+        // A place that nobody else can take is that of the only node.
+        let shared = tenure.left().is_some();
+        let crew = Crew { store, house, standings, roster, outcomes, clock, seed, news, shared, recovered };
         let mut desks = JoinSet::new();
         let hands = route.relays.iter().enumerate().map(|(place, plan)| crew.hire(&mut desks, &route, plan.clone(), place, None)).collect();
         let keeper = Keeper {
             store: Arc::clone(&crew.store),
-            node: crew.node.clone(),
+            tenure,
             standings: Arc::clone(&crew.standings),
             roster: Arc::clone(&crew.roster),
             ready,
@@ -331,7 +339,7 @@ impl Postman {
 /// Recovers at the start; then expires what is too old and watches for the operator's word.
 struct Keeper {
     store: Arc<dyn Store>,
-    node: String,
+    tenure: Arc<Tenure>,
     standings: Arc<Standings>,
     roster: Arc<Roster>,
     ready: watch::Sender<bool>,
@@ -342,9 +350,15 @@ impl Keeper {
     async fn run(mut self) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tenure = self.tenure.changes();
         loop {
             tokio::select! {
                 _ = tick.tick() => {}
+                // It may have been over for a while, and whoever wanted a letter then waits.
+                Ok(()) = tenure.changed() => {
+                    self.roster.rouse();
+                    continue;
+                }
                 _ = self.stopped.wait_for(|stopped| *stopped) => return,
             }
             self.hear_operator().await;
@@ -356,7 +370,7 @@ impl Keeper {
     }
 
     async fn recover(&self) {
-        match self.store.recover(&self.node).await {
+        match self.store.recover(&self.tenure.name()).await {
             Ok(count) => {
                 if count > 0 {
                     tracing::info!(items = count, "took back what was leased when this node last ended; some of it may arrive twice");

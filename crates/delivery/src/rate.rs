@@ -24,7 +24,24 @@ pub(crate) struct Window {
     spent: u64,
 }
 
+/// The number of the slice of a span in which a moment lies.
+pub(crate) fn slice_number(span: Duration, at: Duration) -> u64 {
+    let slice = span / u32::try_from(SLICES).expect("a small constant");
+    u64::try_from(at.as_nanos() / slice.as_nanos().max(1)).unwrap_or(u64::MAX)
+}
+
+/// Whether a slice touches the span that ends in the current one.
+pub(crate) fn touches(slice: u64, current: u64) -> bool {
+    slice.saturating_add(SLICES) >= current
+}
+
 impl Window {
+    /// What was counted elsewhere, oldest first.
+    pub(crate) fn resume(&mut self, slices: &[(u64, u64)]) {
+        self.slices = slices.iter().copied().collect();
+        self.spent = slices.iter().map(|(_, count)| count).sum();
+    }
+
     /// At most `limit` sends in any stretch of this length.
     pub(crate) fn new(limit: u32, span: Duration) -> Self {
         Self { span, limit: u64::from(limit), slices: VecDeque::new(), spent: 0 }
@@ -43,7 +60,7 @@ impl Window {
     }
 
     fn number(&self, at: Duration) -> u64 {
-        u64::try_from(at.as_nanos() / self.slice().as_nanos().max(1)).unwrap_or(u64::MAX)
+        slice_number(self.span, at)
     }
 
     /// What is kept for urgent letters.
@@ -54,7 +71,7 @@ impl Window {
     /// Forgets slices that no longer touch the last span.
     fn advance(&mut self, now: Duration) {
         let now = self.number(now);
-        while let Some(&(slice, count)) = self.slices.front().filter(|(slice, _)| slice + SLICES < now) {
+        while let Some(&(slice, count)) = self.slices.front().filter(|(slice, _)| !touches(*slice, now)) {
             debug_assert!(slice < now);
             self.spent -= count;
             self.slices.pop_front();
@@ -96,23 +113,6 @@ impl Window {
             }
         }
         None
-    }
-
-    /// What was sent within the last span, as ages and counts, for keeping it over a restart.
-    pub(crate) fn ages(&mut self, now: Duration) -> Vec<(Duration, u64)> {
-        self.advance(now);
-        let end = |slice: u64| Duration::from_nanos(u64::try_from(self.slice().as_nanos() * u128::from(slice + 1)).unwrap_or(u64::MAX));
-        self.slices.iter().map(|(slice, count)| (now.saturating_sub(end(*slice)), *count)).collect()
-    }
-
-    /// Takes over what was sent before a restart.
-    pub(crate) fn recall(&mut self, now: Duration, mut ages: Vec<(Duration, u64)>) {
-        ages.sort_by_key(|(age, _)| std::cmp::Reverse(*age));
-        ages.retain(|(age, _)| *age <= self.span);
-        for (age, count) in ages {
-            self.spend(now.saturating_sub(age), count);
-        }
-        self.advance(now);
     }
 }
 
@@ -181,10 +181,9 @@ mod tests {
                 }
             }
             let down = Duration::from_millis(down);
-            let ages: Vec<_> = window.ages(now).into_iter().map(|(age, count)| (age + down, count)).collect();
             let mut after = Window::new(limit, MINUTE);
-            let again = Duration::from_hours(3);
-            after.recall(again, ages);
+            let again = now + down;
+            after.resume(&Vec::from(window.slices));
             let within = sent.iter().filter(|at| **at + MINUTE > now + down).count() as u64;
             prop_assert!(after.room(again, 0, true) + within <= u64::from(limit), "{within} were sent within the last minute");
             prop_assert_eq!(after.room(again + MINUTE + after.slice(), 0, true), u64::from(limit), "and it is not kept longer than it must be");

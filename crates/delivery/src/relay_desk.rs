@@ -1,22 +1,26 @@
 //! The desk of one relay: claims what is due, keeps as many sessions as help, holds the relay when it is in trouble, and says so.
 
 mod claims;
+mod confer;
 
 use crate::{
-    bench::{Bench, Seat},
+    bench::{Bench, LEASE, Seat},
     breaker::{Breaker, Condition},
-    budget::Moments,
+    budget::Budget,
     courier::{Courier, RelayTrouble, SessionEnd, TroubleKind},
     drain::Remarks,
     house::House,
     news::{News, Newswire},
-    plan::RelayPlan,
+    plan::{RelayPlan, Way},
     queue::Queue,
-    rate::Window,
     standings::{GRACE, Standings},
+    together::{Hold, Member, Terms, Word},
 };
 use std::{
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 use tidings_core::{Clock, lane::LaneSet, outbox::Stage, time::later};
@@ -27,8 +31,6 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// How long a lease lasts; prolonged at a third of that.
-const LEASE: Duration = Duration::from_mins(5);
 /// The desk looks for due items at least so often: a hint may be missed, and delays run out silently.
 const POLL: Duration = Duration::from_secs(1);
 /// Bytes of letters leased at a time.
@@ -64,7 +66,6 @@ pub(crate) struct RelayDesk {
     store: Arc<dyn Store>,
     house: Arc<House>,
     clock: Arc<dyn Clock>,
-    node: String,
     /// Its place in the standings.
     place: usize,
     /// The desk before this one ended while the relay was held: that it works again is still to be told.
@@ -96,15 +97,24 @@ pub(crate) struct RelayDesk {
     poll_at: Instant,
     said: Option<(&'static str, Option<String>)>,
     next_probe: Option<Instant>,
-    /// Whether what an earlier process has sent is known.
-    recalled: bool,
     /// The limit that is reached.
     throttled: Option<Throttle>,
     /// Whether the limits kept us from claiming what may be due.
     held_back: bool,
     /// Sessions begun lately, if that is limited.
-    session_rate: Option<Window>,
-    moments: Moments,
+    begins: Option<Budget>,
+    /// This desk's part in what the nodes agree on.
+    member: Member,
+    /// When it looks again at what the others say.
+    look_at: Instant,
+    /// What it has to say to the others of the relay.
+    word: Option<Word>,
+    /// The hold that it goes by, as it stands in the sheet.
+    followed: Option<Hold>,
+    /// Whether the relay has answered since the sheet was written.
+    answers: bool,
+    /// Letters that it means to claim once they are reserved.
+    wished: u64,
 }
 
 /// A limit that keeps letters waiting.
@@ -122,22 +132,30 @@ pub(crate) struct DeskParts {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) house: Arc<House>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) node: String,
     pub(crate) place: usize,
     pub(crate) standings: Arc<Standings>,
     pub(crate) status: Arc<Mutex<RelayStatus>>,
     pub(crate) news: Newswire,
     pub(crate) remarks: Arc<Remarks>,
+    /// Whether other nodes use the relay as well.
+    pub(crate) shared: bool,
 }
+
+/// Tells desks of one node apart that are at work for the same relay, one after the other.
+static DESKS: AtomicU32 = AtomicU32::new(1);
 
 impl RelayDesk {
     pub(crate) fn new(parts: DeskParts) -> Self {
-        let DeskParts { plan, courier, bench, store, house, clock, node, place, standings, status, news, remarks } = parts;
+        let DeskParts { plan, courier, bench, store, house, clock, place, standings, status, news, remarks, shared } = parts;
         let (now, breaker) = (Instant::now(), Breaker::new(plan.breaker.clone()));
         let owes_recovery = status.lock().unwrap_or_else(PoisonError::into_inner).condition == "held";
         let batch = smallest_batch(&plan);
         let queues = vec![Queue::new(Arc::clone(&standings.place(place).name), None)];
-        let session_rate = plan.rates.sessions_per_minute.map(|limit| Window::new(limit, Duration::from_mins(1)));
+        // What goes into a folder or file is written by this machine alone, and so is the trouble with it.
+        let whole = shared && matches!(plan.way, Way::Smtp(_) | Way::Graph(_));
+        let begins = Budget::of_sessions(&plan.rates).map(|budget| if whole { budget } else { budget.in_memory(now) });
+        let terms = Terms { sessions: plan.limits.sessions.max(1), shared, whole, breaker: plan.breaker.clone() };
+        let member = Member::new(format!("{}.{}", house.tenure.name(), DESKS.fetch_add(1, Ordering::Relaxed)), terms);
         Self {
             plan,
             courier,
@@ -145,7 +163,6 @@ impl RelayDesk {
             store,
             house,
             clock,
-            node,
             place,
             owes_recovery,
             standings,
@@ -169,11 +186,15 @@ impl RelayDesk {
             poll_at: now + POLL,
             said: None,
             next_probe: None,
-            recalled: false,
             throttled: None,
             held_back: false,
-            session_rate,
-            moments: Moments::since(now),
+            begins,
+            member,
+            look_at: now,
+            word: None,
+            followed: None,
+            answers: false,
+            wished: 0,
         }
     }
 
@@ -220,7 +241,7 @@ impl RelayDesk {
         let now = Instant::now();
         let away_at = self.held_since.map(|since| since + GRACE).filter(|at| *at > now);
         let looks = self.queues.iter().filter(|queue| !queue.pending.is_empty() && queue.look_at > now).map(|queue| queue.look_at);
-        looks.chain(self.next_probe).chain(away_at).fold(self.poll_at, Instant::min)
+        looks.chain(self.next_probe).chain(away_at).chain(self.confer_at(now)).fold(self.poll_at, Instant::min)
     }
 
     /// Something may have come in these lanes; says whether that is new.
@@ -236,17 +257,20 @@ impl RelayDesk {
         self.bench.set_gate(false);
         self.bench.return_queued("not sent: this program is shutting down");
         loop {
+            let confer_at = self.confer_at(Instant::now()).unwrap_or(self.prolong_at);
             tokio::select! {
                 ended = self.sessions.join_next() => match ended {
                     Some(ended) => self.session_over(ended),
                     None => break,
                 },
                 () = sleep_until(self.prolong_at) => self.prolong().await,
+                () = sleep_until(confer_at) => {
+                    self.look().await;
+                    self.confer(false).await;
+                }
             }
         }
-        if self.recalled {
-            self.keep_account(false).await;
-        }
+        self.leave().await;
         self.bench.gauges.sessions.set(0.0);
         self.publish();
     }
@@ -257,21 +281,21 @@ impl RelayDesk {
         if Instant::now() >= self.prolong_at {
             self.prolong().await;
         }
-        if self.breaker.probe_if_due(Instant::now()) {
-            (self.cap, self.probe_wanted, self.next_probe) = (1, true, None);
-            self.heard(LaneSet::ALL);
-        }
+        self.look().await;
+        self.probe_if_due().await;
         self.take_stand();
         let paused = self.is_paused();
         let flows = !paused && !matches!(self.breaker.condition(), Condition::Held(..));
         self.bench.set_gate(flows);
         if flows {
             self.claim().await;
+            self.confer(true).await;
             self.start_sessions();
         } else if self.bench.view().queued > 0 {
             let why = self.breaker.reason().map_or_else(|| "the relay is paused".to_owned(), RelayTrouble::sentence);
             self.bench.return_queued(&format!("not sent: {why}"));
         }
+        self.confer(false).await;
         self.note_throttle();
         self.say().await;
         self.publish();
@@ -285,7 +309,7 @@ impl RelayDesk {
     fn take_stand(&mut self) {
         let away = self.held_since.is_some_and(|since| self.breaker.probe_failed() || since.elapsed() >= GRACE);
         let view = self.bench.view();
-        let wants_letter = self.breaker.probes_with_a_letter() && view.queued + view.in_flight == 0;
+        let wants_letter = self.breaker.wants_letter(Instant::now()) && view.queued + view.in_flight == 0;
         self.standings.note(self.place, away, wants_letter);
         let over = self.standings.taken_over_by(self.place);
         self.queues.retain(|queue| queue.of.is_none_or(|place| over.contains(&place)));
@@ -304,13 +328,11 @@ impl RelayDesk {
         let (opened, answered) = (view.opened - self.seen.0, view.answered - self.seen.1);
         self.seen = (view.opened, view.answered);
         self.starting = self.starting.saturating_sub(usize::try_from(opened).unwrap_or(usize::MAX));
+        self.answers |= answered > 0;
         let recovered = (opened > 0 && self.breaker.opened()) || (answered > 0 && self.breaker.answered());
         if recovered || (answered > 0 && std::mem::take(&mut self.owes_recovery)) {
-            self.owes_recovery = false;
-            tracing::info!(relay = %self.plan.name, "the relay works again");
-            self.news.tell(&self.plan.name, News::Recovered);
-            (self.ramping, self.held_since) = (true, None);
-            self.heard(LaneSet::ALL);
+            self.word = (self.member.is_whole() && recovered).then_some(Word::Recovered);
+            self.works_again();
         }
         if answered > 0 && self.breaker.is_open() {
             self.cap = self.cap.saturating_mul(2).min(self.plan.limits.sessions.max(1));
@@ -320,39 +342,52 @@ impl RelayDesk {
         }
     }
 
+    fn works_again(&mut self) {
+        self.owes_recovery = false;
+        tracing::info!(relay = %self.plan.name, "the relay works again");
+        self.news.tell(&self.plan.name, News::Recovered);
+        (self.ramping, self.held_since, self.next_probe) = (true, None, None);
+        self.heard(LaneSet::ALL);
+    }
+
     async fn prolong(&mut self) {
         self.prolong_at = Instant::now() + LEASE / 3;
-        let leases = self.bench.leases();
+        let (asked, leases) = (Instant::now(), self.bench.leases());
         if leases.is_empty() {
-            return;
+            return self.bench.prolonged(asked + LEASE);
         }
-        match self.store.extend(&self.node, &leases, LEASE).await {
-            Ok(lost) => self.bench.forget(&lost),
+        match self.store.extend(&self.house.tenure.name(), &leases, LEASE).await {
+            Ok(lost) => {
+                self.bench.forget(&lost);
+                self.bench.prolonged(asked + LEASE);
+            }
             Err(error) => tracing::warn!(relay = %self.plan.name, error = %error, "leases cannot be prolonged"),
         }
     }
 
     fn start_sessions(&mut self) {
         let now = Instant::now();
-        if self.busy_until.is_some_and(|until| now < until) && !self.sessions.is_empty() {
+        let others_open = self.member.open_elsewhere() > 0;
+        if self.busy_until.is_some_and(|until| now < until) && (!self.sessions.is_empty() || others_open) {
             return;
         }
+        // Not what others want and have not got yet: a session in such a seat would be told to leave at once.
+        let seats = self.member.seats_to_use(now);
         loop {
-            let moment = self.moments.of(now);
-            if self.session_rate.as_mut().is_some_and(|rate| rate.room(moment, 0, true) == 0) {
+            if self.begins.as_mut().is_some_and(|budget| budget.credit(0).min(budget.room(now, 0).urgent) == 0) {
                 return;
             }
             let view = self.bench.view();
             let probe = std::mem::take(&mut self.probe_wanted) && self.sessions.is_empty();
             let needed = view.queued > view.idle + self.starting && !self.house.open_lanes().is_empty();
-            let cap = if self.courier.one_at_a_time() { 1 } else { self.cap };
+            let cap = if self.courier.one_at_a_time() { 1 } else { self.cap }.min(seats);
             if !(probe || needed) || self.sessions.len() >= usize::from(cap) {
                 return;
             }
             let (courier, mut seat) = (Arc::clone(&self.courier), Seat::at(Arc::clone(&self.bench)));
             self.starting += 1;
-            if let Some(rate) = &mut self.session_rate {
-                rate.spend(moment, 1);
+            if let Some(budget) = &mut self.begins {
+                budget.spend(now);
             }
             self.sessions.spawn(async move {
                 let end = courier.session(&mut seat).await;
@@ -403,7 +438,10 @@ impl RelayDesk {
 
     /// One session too many is not yet a relay that is down.
     fn trouble(&mut self, trouble: RelayTrouble) {
-        if trouble.kind == TroubleKind::Busy && !self.sessions.is_empty() && self.breaker.is_open() {
+        let others_open = self.member.open_elsewhere() > 0;
+        let too_many = trouble.kind == TroubleKind::Busy && trouble.pause.is_none() && (!self.sessions.is_empty() || others_open);
+        if too_many && self.breaker.is_open() {
+            self.word = others_open.then_some(Word::Busy);
             self.cap = u16::try_from(self.sessions.len()).unwrap_or(u16::MAX).min(self.cap).max(1);
             self.busy_until = Some(Instant::now() + BUSY_PAUSE);
             tracing::info!(relay = %self.plan.name, smtp.stage = %trouble.stage, reply = %trouble.what, sessions = self.cap, "the relay is busy, fewer sessions");
@@ -415,12 +453,18 @@ impl RelayDesk {
     fn hold(&mut self, trouble: RelayTrouble) {
         if matches!(self.breaker.condition(), Condition::Held(..)) {
             // The other sessions of a relay that went down tell the same news.
+            let now = Instant::now();
+            if let Some(delay) = self.breaker.prolong(trouble.pause, now) {
+                self.next_probe = Some(now + delay);
+                self.word = self.member.is_whole().then_some(Word::Trouble(trouble, 0.5));
+            }
             return;
         }
         if self.breaker.is_open() {
             self.news.tell(&self.plan.name, News::Held { trouble: trouble.clone() });
         }
         self.held_since.get_or_insert_with(Instant::now);
+        self.word = self.member.is_whole().then(|| Word::Trouble(trouble.clone(), self.bench.roll()));
         let sentence = trouble.sentence();
         let (stage, kind) = (trouble.stage, trouble.kind);
         let delay = self.breaker.hold(trouble, Instant::now(), self.bench.roll());

@@ -8,6 +8,8 @@
 
 #![allow(clippy::disallowed_methods, reason = "a suite that breaks things stands outside the house: it reads clocks and environment")]
 
+mod crew;
+mod dice;
 #[path = "../../tidings/tests/house/mod.rs"]
 mod house;
 mod ledger;

@@ -4,6 +4,7 @@ mod certificates;
 mod clock;
 mod day;
 mod disk;
+mod nodes;
 mod offsets;
 mod outages;
 mod postfix;
@@ -42,4 +43,10 @@ pub const SCENARIOS: &[Scenario] = &[
     disk::FULL,
     clock::STEPS,
     sigkill::SIGKILL,
+    nodes::KILLED,
+    nodes::STOPPED,
+    nodes::BACKENDS,
+    nodes::RESTARTED,
+    nodes::EXHAUSTED,
+    nodes::PROMOTED,
 ];

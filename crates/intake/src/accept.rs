@@ -19,10 +19,11 @@ use tidings_core::{
     event::{Fault, lookup},
     notice::Notice,
     outbox::{Item, Letter},
+    policy::Unwell,
     time::later,
     trace::Trace,
 };
-use tidings_store::{Acceptance, Accepted, Mirror, Store};
+use tidings_store::{Acceptance, Accepted, Database, Mirror, Store};
 use tokio::sync::{Notify, Semaphore};
 
 /// The door. Cheap to share: everything in it is read only, but for the mint.
@@ -82,6 +83,18 @@ impl Intake {
     pub fn with_mirror(mut self, mirror: Arc<dyn Mirror>) -> Self {
         self.gatherer = Some(Gatherer::new(mirror));
         self
+    }
+
+    /// The same door with a database behind it: as with its mirror, and letters to addresses that letters come back from are held or given to somebody else.
+    #[must_use]
+    pub fn with_database(mut self, database: Arc<dyn Database>) -> Self {
+        self.gatherer = Some(Gatherer::knowing(database.clone(), database));
+        self
+    }
+
+    /// Names what it accepts from now on by this node's number; no two processes at work on a database have the same. Names go on above those that were given.
+    pub fn renumber(&self, node: u16) {
+        self.mint.renumber(node);
     }
 
     /// Accepts CloudEvents in their JSON form: all of them or none.
@@ -230,6 +243,7 @@ impl Intake {
         let (seen, decision) = decided_knowing(event, desk.policy(), self.gatherer.as_ref(), origin, known).await?;
         let mut bundle = Bundle::new(self, &desk, &seen, self.mint.mint(now), now);
         bundle.trace = decision.trace;
+        bundle.unwell = decision.unwell;
         for notice in &decision.notices {
             bundle.write(notice, relay)?;
         }
@@ -268,11 +282,14 @@ pub(crate) struct Bundle<'a> {
     pub(crate) letters: Vec<Letter>,
     pub(crate) items: Vec<Item>,
     pub(crate) trace: Trace,
+    /// Addresses that letters come back from.
+    pub(crate) unwell: Unwell,
 }
 
 impl<'a> Bundle<'a> {
     pub(crate) fn new(intake: &'a Intake, desk: &'a Desk, event: &'a Event, id: Id, now: Timestamp) -> Self {
-        Self { intake, desk, event, id, now, letters: Vec::new(), items: Vec::new(), trace: Trace::default() }
+        let (letters, items, trace, unwell) = (Vec::new(), Vec::new(), Trace::default(), Unwell::NOBODY);
+        Self { intake, desk, event, id, now, letters, items, trace, unwell }
     }
 
     pub(crate) fn write(&mut self, notice: &Notice, relay: Option<&str>) -> Result<(), IntakeError> {
@@ -288,7 +305,10 @@ impl<'a> Bundle<'a> {
         let expires_at = expiry(event, notice, now);
         for (position, (reader, role)) in readers(notice).enumerate() {
             let id = if position == 0 { letter } else { intake.mint.mint(now) };
-            self.trace.letters.push(desk.trace_of(notice, reader, role, &composed, Some(id)));
+            let mut line = desk.trace_of(notice, reader, role, &composed, Some(id));
+            let unwell = self.unwell.holds(&reader.address.folded(), notice.kind, notice.lane).map(str::to_owned);
+            line.held = line.held.or_else(|| unwell.clone());
+            self.trace.letters.push(line);
             self.items.push(Item {
                 id,
                 letter,
@@ -296,7 +316,7 @@ impl<'a> Bundle<'a> {
                 role,
                 relay: composed.imprint.name.clone(),
                 lane: notice.lane,
-                held: held.clone(),
+                held: held.clone().or(unwell),
                 due_at: now,
                 expires_at,
             });
@@ -321,7 +341,8 @@ fn holds_secret(event: &Event, kind: &Kind) -> bool {
     kind.variables.iter().any(|variable| variable.secret && lookup(&event.data, variable.pointer).is_some_and(|value| !value.is_null()))
 }
 
-/// When a letter's news is worth nothing any more: the kind's life time, or the end of the link or password it carries, whichever comes first.
+/// When a letter's news is worth nothing any more: the end of the link that it carries, if the event states it; else the kind's life time, or the end of the password
+/// it carries, whichever comes first.
 fn expiry(event: &Event, notice: &Notice, now: Timestamp) -> Timestamp {
     let by_kind = later(now, notice.kind.life_time);
     if !notice.kind.sensitive() {
@@ -334,5 +355,7 @@ fn expiry(event: &Event, notice: &Notice, now: Timestamp) -> Timestamp {
             Some(later(end, std::time::Duration::from_hours(12)))
         })
     });
-    stated.map_or(by_kind, |stated| stated.min(by_kind))
+    // A letter that is nothing without its secret is worth as much as that, also longer than usual; one whose secret may be left out is news, too.
+    let only_the_secret = notice.kind.variables.iter().any(|variable| variable.secret && variable.required);
+    stated.map_or(by_kind, |stated| if only_the_secret { stated } else { stated.min(by_kind) })
 }

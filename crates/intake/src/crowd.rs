@@ -12,7 +12,7 @@ use tidings_core::{
     policy::{Crowd, Found},
     subject::{ObjectType, Party},
 };
-use tidings_store::{Mirror, MirrorObject, ObjectId, StoreError, Walk};
+use tidings_store::{Bounces, Mirror, MirrorObject, ObjectId, StoreError, Walk};
 
 /// A stored query: people by what the mirror knows of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -51,6 +51,7 @@ pub(crate) struct Cursor {
 /// Asks the mirror for people.
 pub(crate) struct Gatherer {
     pub(crate) mirror: Arc<dyn Mirror>,
+    pub(crate) bounces: Option<Arc<dyn Bounces>>,
     granting: Mutex<Option<(Instant, Arc<Vec<Granting>>)>>,
 }
 
@@ -62,7 +63,12 @@ struct Granting {
 
 impl Gatherer {
     pub(crate) fn new(mirror: Arc<dyn Mirror>) -> Self {
-        Self { mirror, granting: Mutex::new(None) }
+        Self { mirror, bounces: None, granting: Mutex::new(None) }
+    }
+
+    /// One that knows of addresses that letters come back from, too.
+    pub(crate) fn knowing(mirror: Arc<dyn Mirror>, bounces: Arc<dyn Bounces>) -> Self {
+        Self { bounces: Some(bounces), ..Self::new(mirror) }
     }
 
     /// Who stands behind `directory/name`.

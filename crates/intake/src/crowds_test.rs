@@ -1,17 +1,25 @@
 //! Crowds and floods through the whole intake, on a real database and a mirror of made-up people.
 
 use crate::{Batch, Ended, Feed, GuardError, Intake, Queries, Taken, Telling, people};
+use jiff::SignedDuration;
 use serde_json::{Value, json};
-use std::{collections::HashSet, path::Path, sync::Arc, time::Instant};
+use std::{
+    collections::HashSet,
+    ops::Range,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tempfile::TempDir;
 use tidings_core::{
-    Address, Id,
+    Address, Clock, Id,
     directory::{Became, Change, Entry, Head, Link, LinkRole},
     flood::FloodLimits,
     outbox::State,
     policy::{Audience, Rule, RuleSet, TypePattern},
     subject::ObjectType,
     testing::{EventBuilder, FixedClock, an_event},
+    time::later,
 };
 use tidings_store::{Action, BatchState, Database, Filter, ItemRow, OpenOptions, SealKey};
 
@@ -397,4 +405,51 @@ async fn many_objects_that_change_at_once_send_nothing_until_they_are_let_go() {
     let [batch] = house.store.batches(None, false, 10).await.unwrap().try_into().unwrap();
     assert_eq!(house.intake.end_batch(batch.id, BatchState::Released, "admin").await.unwrap().letters, 2000);
     assert_eq!(house.in_state(State::Waiting).await, 2001);
+}
+
+/// Changes of these people's names.
+fn renamed(numbers: Range<usize>) -> Vec<Change> {
+    let rename = |number| {
+        let mut entry = user(&format!("u{number}"));
+        entry.head.name = Some(format!("Number {number}"));
+        Change::of(Became::Is(entry))
+    };
+    numbers.map(rename).collect()
+}
+
+#[tokio::test]
+async fn letters_of_a_slow_bulk_change_wait_until_the_guard_has_seen_it() {
+    const RUN: usize = 120;
+    let house = House::with(crowd(RUN * 5), &["object"], FloodLimits { per_event: 0, per_rule_hour: 500 }).await;
+    let feed = house.feed();
+    for run in 0..5 {
+        let changes = renamed(run * RUN..(run + 1) * RUN);
+        let batch = Batch { directory: "corp".into(), changes, seen: Vec::new(), generation: None, bookmark: None, telling: Telling::Told };
+        assert_eq!(feed.take(batch).await.unwrap().letters, RUN as u64);
+        let now = house.clock.now();
+        let due = house.items(Filter { state: Some(State::Waiting), ..Filter::default() }).await;
+        assert!(due.iter().all(|item| item.due_at > later(now, Duration::from_secs(9))), "after run {run}");
+        house.clock.advance(SignedDuration::from_secs(9));
+    }
+    assert_eq!((house.in_state(State::Held).await, house.in_state(State::Waiting).await), (RUN * 5, 0));
+}
+
+#[tokio::test]
+async fn letters_of_few_changes_leave_at_once_however_many_entries_were_looked_at() {
+    let house = House::with(crowd(300), &["object"], FloodLimits { per_event: 0, per_rule_hour: 500 }).await;
+    let now = house.clock.now();
+    let all = renamed(0..300);
+    assert_eq!(house.changed(all.clone()).await.letters, 300);
+    assert!(house.items(Filter::default()).await.iter().all(|item| item.due_at == later(now, Duration::from_secs(30))));
+    // Once more the same: nothing has changed, and the one that has is not one of many.
+    let feed = house.feed();
+    let mut one = user("u7");
+    one.head.name = Some("Ada".to_owned());
+    let parts = all.chunks(100).map(<[Change]>::to_vec).chain([vec![Change::of(Became::Is(one))]]);
+    let mut letters = 0;
+    for changes in parts {
+        let batch = Batch { directory: "corp".into(), changes, seen: Vec::new(), generation: None, bookmark: None, telling: Telling::Told };
+        letters += feed.take(batch).await.unwrap().letters;
+    }
+    assert_eq!((letters, house.items(Filter::default()).await[0].due_at), (1, now));
 }

@@ -8,7 +8,7 @@ use tidings_core::{
     guard::{EnvironmentGuard, Verdict},
     notice::{Notice, Reader},
     outbox::Role,
-    policy::RuleSet,
+    policy::{RuleSet, WhenUnhealthy},
     trace::LetterTrace,
 };
 use tidings_render::{Imprint, RenderError, Stationery, Written};
@@ -27,6 +27,8 @@ pub struct DeskParts {
     pub queries: Queries,
     /// How many people may be mailed before somebody is asked.
     pub flood: FloodLimits,
+    /// What is done with letters to addresses that letters come back from.
+    pub unhealthy: WhenUnhealthy,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }
@@ -65,7 +67,7 @@ impl Desk {
 
     /// What it decides by.
     pub(crate) fn policy(&self) -> Policy<'_> {
-        Policy { rules: &self.parts.rules, queries: &self.parts.queries }
+        Policy { rules: &self.parts.rules, queries: &self.parts.queries, unhealthy: self.parts.unhealthy }
     }
 
     /// The relay a notice's letter goes by: the one asked for, else the rule's, else the first.

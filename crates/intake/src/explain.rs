@@ -62,7 +62,7 @@ pub struct Explainer {
 impl Explainer {
     /// One that goes by a desk, and by what the database knows if there is one.
     pub fn new(desk: Desk, database: Option<Arc<dyn Database>>) -> Self {
-        let gatherer = database.clone().map(|mirror| Gatherer::new(mirror));
+        let gatherer = database.clone().map(|database| Gatherer::knowing(database.clone(), database));
         Self { desk, database, gatherer }
     }
 
@@ -78,7 +78,12 @@ impl Explainer {
         let nobody = Names { event: Id::from_number(0), letter: Id::from_number(0), installation: "explained" };
         for notice in &decision.notices {
             let composed = desk.compose(&event, notice, None, nobody, now)?;
-            decision.trace.letters.extend(readers(notice).map(|(reader, role)| desk.trace_of(notice, reader, role, &composed, None)));
+            decision.trace.letters.extend(readers(notice).map(|(reader, role)| {
+                let mut line = desk.trace_of(notice, reader, role, &composed, None);
+                let unwell = decision.unwell.holds(&reader.address.folded(), notice.kind, notice.lane).map(str::to_owned);
+                line.held = line.held.or(unwell);
+                line
+            }));
         }
         let mut crowds = Vec::with_capacity(decision.fan_outs.len());
         for fan_out in &decision.fan_outs {

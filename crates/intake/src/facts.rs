@@ -4,16 +4,17 @@
 
 use crate::{
     crowd::{Gatherer, Queries},
+    health,
     known::{Known, NotAsked},
     news,
 };
 use serde_json::{Map, Value, json};
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::HashSet};
 use tidings_core::{
     Event,
     directory::LinkRole,
     policy::{
-        Crowd, Decision, Facts, Found, RuleSet, Want, decide,
+        Crowd, Decision, Facts, Found, RuleSet, Unwell, Want, WhenUnhealthy, decide,
         facts::{Path, Root},
     },
     subject::{ObjectType, Party},
@@ -67,6 +68,8 @@ pub struct Policy<'a> {
     pub rules: &'a RuleSet,
     /// The stored queries that their audiences may name.
     pub queries: &'a Queries,
+    /// What is done with letters to addresses that letters come back from.
+    pub unhealthy: WhenUnhealthy,
 }
 
 impl<'a> Policy<'a> {
@@ -110,10 +113,14 @@ pub(crate) async fn decided_knowing<'e>(
     origin: Origin<'_>,
     known: &Known,
 ) -> Result<(Cow<'e, Event>, Decision), StoreError> {
-    let Policy { rules, queries } = policy;
+    let Policy { rules, queries, unhealthy } = policy;
     let Some(gatherer) = gatherer else { return Ok((Cow::Borrowed(event), decide(event, rules, &Facts::NONE))) };
     let event = completed(event, policy.paths(event), Sight { gatherer, known }, origin).await?;
     let mut facts = Facts::asking();
+    facts.unwell = Unwell::new(unhealthy);
+    if let Some(itself) = health::itself(&event) {
+        facts.unwell.add(itself.to_lowercase(), "the news is about this address".to_owned());
+    }
     let mut decision = decide(&event, rules, &facts);
     for _ in 1..ROUNDS {
         if decision.wants.is_empty() {
@@ -133,6 +140,13 @@ pub(crate) async fn decided_knowing<'e>(
             }
         }
         decision = decide(&event, rules, &facts);
+    }
+    if let Some(bounces) = &gatherer.bounces {
+        let mut asked = HashSet::new();
+        // Whoever stands in for somebody may be unhealthy as well; the fallback has no fallback.
+        while health::ask(bounces.as_ref(), &decision.notices, &mut asked, &mut facts.unwell).await? {
+            decision = decide(&event, rules, &facts);
+        }
     }
     Ok((event, decision))
 }

@@ -6,18 +6,18 @@ use crate::{
     accept::Bundle,
     crowd::{Cursor, Gatherer, Queries},
     facts::Origin,
-    news,
+    health, news,
     recall::recall,
     secrets,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 use tidings_core::{
     Event, Kind, Lane, Timestamp,
     directory::Head,
     notice::{REASON_CODES, Reason},
-    policy::{Crowd, FanOut, decide_chunk},
+    policy::{Crowd, FanOut, Unwell, decide_chunk},
     subject::Party,
 };
 use tidings_store::{Difference, FanOutOrder, FanOutRow, FanOutStep, GuardTerms, StoreError};
@@ -130,6 +130,9 @@ impl Intake {
     pub async fn fan_on(&self) -> Result<bool, IntakeError> {
         let open = self.store.fan_outs(None, AT_ONCE).await?;
         let mut done = self.alert().await;
+        if let Err(error) = self.tell_of_addresses().await {
+            done = Err(error);
+        }
         for row in &open {
             // One that cannot be told does not stand in the way of the others.
             if let Err(error) = self.tell_chunk(row).await {
@@ -209,6 +212,11 @@ impl Intake {
         let (notices, others) = decide_chunk(&fan_out, chunk.people);
         let desk = self.desk();
         let mut bundle = Bundle::new(self, &desk, &event, row.event, now);
+        if let Some(bounces) = self.gatherer.as_ref().and_then(|gatherer| gatherer.bounces.as_ref()) {
+            // Nobody stands in for one of a crowd: whoever is unhealthy has the letter held.
+            bundle.unwell = Unwell::new(desk.parts.unhealthy);
+            health::ask(bounces.as_ref(), &notices, &mut HashSet::new(), &mut bundle.unwell).await?;
+        }
         for (index, notice) in notices.iter().enumerate() {
             bundle.write(notice, None)?;
             if index % LETTERS_BETWEEN_YIELDS == LETTERS_BETWEEN_YIELDS - 1 {

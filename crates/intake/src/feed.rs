@@ -3,7 +3,7 @@
 use crate::{
     Intake, IntakeError,
     facts::Origin,
-    flow::{Flow, MANY, MOMENT},
+    flow::{Flow, MANY, MOMENT, Waiting},
     news::{self, Scene},
 };
 use async_trait::async_trait;
@@ -143,18 +143,19 @@ impl Feed {
         let Batch { directory, changes, mut seen, generation, mut bookmark, telling } = batch;
         let many = changes.len() as u64 > MANY;
         let mut taken = Taken::default();
-        let mut runs = runs(changes).into_iter().peekable();
-        if runs.peek().is_none() {
-            self.write(&directory, &[], (telling, actor), None, Closing { seen, generation, bookmark, many }).await?;
-            return Ok(taken);
+        let mut runs = runs(changes);
+        if runs.is_empty() {
+            // The bookmark and what was seen are recorded all the same.
+            runs.push(Vec::new());
         }
+        let mut runs = runs.into_iter().peekable();
         while let Some(run) = runs.next() {
             let closing = if runs.peek().is_none() {
                 Closing { seen: std::mem::take(&mut seen), generation, bookmark: bookmark.take(), many }
             } else {
                 Closing { seen: Vec::new(), generation, bookmark: None, many }
             };
-            let one = self.write(&directory, &run, (telling, actor), registry, closing).await?;
+            let one = Box::pin(self.write(&directory, &run, (telling, actor), registry, closing)).await?;
             taken.changed += one.changed;
             taken.events += one.events;
             taken.letters += one.letters;
@@ -286,7 +287,10 @@ impl Feed {
         registry: Option<&dyn Registry>,
         closing: Closing,
     ) -> Result<Taken, IntakeError> {
-        let wait = if telling == Telling::Silent { Duration::ZERO } else { self.wait(directory, changes.len() as u64, closing.many) };
+        if telling != Telling::Silent {
+            self.put_off(directory).await?;
+        }
+        let mut wait = None;
         let mut tries = 0;
         loop {
             tries += 1;
@@ -303,11 +307,12 @@ impl Feed {
                     self.tell(directory, difference, change, (telling, by), &mut acceptances).await?;
                 }
             }
-            if !wait.is_zero() {
-                let due_at = later(self.intake.now(), wait);
-                let guarded = |one: &&mut Acceptance| !Kind::find(one.kind).is_some_and(|kind| kind.mandatory);
-                acceptances.iter_mut().filter(guarded).flat_map(|one| &mut one.items).for_each(|item| item.due_at = due_at);
-            }
+            // Counted once, however often it is compared.
+            let wait = *wait.get_or_insert_with(|| match telling {
+                Telling::Silent => Duration::ZERO,
+                Telling::Told | Telling::FoundLate => self.wait(directory, taken.changed, closing.many),
+            });
+            let waiting = self.let_wait(&mut acceptances, wait);
             self.intake.remember(&differences).await?;
             let letters: usize = acceptances.iter().map(|one: &Acceptance| one.items.len()).sum();
             let record = Record {
@@ -323,6 +328,7 @@ impl Feed {
                 Err(error) => return Err(error.into()),
                 Ok(accepted) => {
                     self.intake.bell.notify_one();
+                    self.remember(directory, waiting);
                     taken.events = accepted.iter().filter(|one| matches!(one, Accepted::New(_))).count() as u64;
                     taken.letters = letters as u64;
                     return Ok(taken);
@@ -331,13 +337,48 @@ impl Feed {
         }
     }
 
-    /// How long the letters of changes wait, so that the flood guard sees all of a bulk change before the first one leaves.
+    /// How long the letters of changes that come now wait, so that the flood guard sees all of a bulk change before the first one leaves.
     pub(crate) fn wait(&self, directory: &str, changes: u64, many: bool) -> Duration {
+        if !self.intake.desk().parts.flood.any() {
+            return Duration::ZERO;
+        }
         let now = self.intake.now();
-        let Some(terms) = self.intake.guard_terms(now) else { return Duration::ZERO };
+        self.with_flow(directory, |flow| flow.wait(now, changes)).max(if many { MOMENT } else { Duration::ZERO })
+    }
+
+    /// Lets letters wait, but those that nobody may switch off.
+    pub(crate) fn let_wait(&self, acceptances: &mut [Acceptance], wait: Duration) -> Option<Waiting> {
+        if wait.is_zero() {
+            return None;
+        }
+        let mut waiting = Waiting { due_at: later(self.intake.now(), wait), items: Vec::new() };
+        let guarded = |one: &&mut Acceptance| !Kind::find(one.kind).is_some_and(|kind| kind.mandatory);
+        for item in acceptances.iter_mut().filter(guarded).flat_map(|one| &mut one.items) {
+            item.due_at = waiting.due_at;
+            waiting.items.push(item.id);
+        }
+        Some(waiting)
+    }
+
+    /// Keeps in mind letters that have been recorded to wait.
+    pub(crate) fn remember(&self, directory: &str, waiting: Option<Waiting>) {
+        let Some(waiting) = waiting else { return };
+        let (now, most) = (self.intake.now(), self.intake.desk().parts.flood.per_rule_hour);
+        self.with_flow(directory, |flow| flow.remember(now, waiting, most));
+    }
+
+    /// More changes come: letters of those before that are due soon wait on.
+    pub(crate) async fn put_off(&self, directory: &str) -> Result<(), StoreError> {
+        let now = self.intake.now();
+        for Waiting { items, due_at } in self.with_flow(directory, |flow| flow.put_off(now)) {
+            self.intake.store.postpone(items, due_at).await?;
+        }
+        Ok(())
+    }
+
+    fn with_flow<T>(&self, directory: &str, act: impl FnOnce(&mut Flow) -> T) -> T {
         let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
-        let flow = flows.entry(directory.to_owned()).or_default();
-        flow.wait(now, changes, terms.limits.per_rule_hour).max(if many { MOMENT } else { Duration::ZERO })
+        act(flows.entry(directory.to_owned()).or_default())
     }
 
     /// Decides on the events of one difference.

@@ -14,6 +14,7 @@ mod fanout;
 mod feed;
 mod flow;
 mod guard;
+mod health;
 mod imprint;
 mod known;
 mod marker;

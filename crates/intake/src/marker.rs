@@ -2,7 +2,7 @@
 
 use crate::{Feed, IntakeError, facts::Origin, news};
 use serde_json::{Map, Value, json};
-use tidings_core::{Event, Id, Kind, Timestamp, directory::Head, kind::TYPE_PREFIX, time::later};
+use tidings_core::{Event, Id, Kind, Timestamp, directory::Head, kind::TYPE_PREFIX};
 use tidings_store::NewMarker;
 
 /// A marker that was found on an entry.
@@ -43,8 +43,8 @@ impl Feed {
     /// [`IntakeError::Faulty`] if no event of the kind can be made of the entry; [`IntakeError::Store`] if it cannot be recorded now.
     pub async fn note_marker(&self, found: MarkerFound) -> Result<Option<MarkerNoted>, IntakeError> {
         let now = self.now();
-        let directory = &found.marker.directory;
-        let mut data = json!({"object": news::party(directory, &found.head)});
+        let directory = found.marker.directory.clone();
+        let mut data = json!({"object": news::party(&directory, &found.head)});
         if !found.details.is_empty() {
             data["details"] = Value::Object(found.details);
         }
@@ -58,13 +58,15 @@ impl Feed {
         });
         let event = Event::read(event, "", now).map_err(IntakeError::Faulty)?;
         let (mut acceptance, _) = self.intake.prepare(&event, now, None, Origin::Posted).await?;
-        let wait = self.wait(&found.marker.directory, 1, found.many);
-        if !found.kind.mandatory && !wait.is_zero() {
-            acceptance.items.iter_mut().for_each(|item| item.due_at = later(now, wait));
-        }
+        self.put_off(&directory).await?;
+        let wait = self.wait(&directory, 1, found.many);
+        let waiting = self.let_wait(std::slice::from_mut(&mut acceptance), wait);
         let noted = MarkerNoted { event: acceptance.id, letters: acceptance.items.len(), crowd: !acceptance.fan_outs.is_empty() };
         let is_new = self.mirror.note_marker(found.marker, acceptance).await?;
         self.intake.bell.notify_one();
+        if is_new {
+            self.remember(&directory, waiting);
+        }
         Ok(is_new.then_some(noted))
     }
 }

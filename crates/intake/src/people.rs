@@ -13,7 +13,7 @@ use tidings_core::{
     directory::{Change, Entry, Head, LinkRole},
     flood::FloodLimits,
     guard::{EnvironmentGuard, Mode},
-    policy::RuleSet,
+    policy::{RuleSet, WhenUnhealthy},
     subject::ObjectType,
 };
 use tidings_render::{Stationery, StationeryOptions};
@@ -33,6 +33,7 @@ pub(crate) fn desk(rules: RuleSet, queries: Queries, flood: FloodLimits, clock: 
         guard: EnvironmentGuard::new(Mode::Live, None, None, vec!["example.org".into()]),
         queries,
         flood,
+        unhealthy: WhenUnhealthy::Hold,
         clock,
     })
 }

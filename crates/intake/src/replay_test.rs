@@ -4,7 +4,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tidings_core::{
     Id,
-    policy::{Audience, Rule, RuleSet, TypePattern},
+    policy::{Audience, Rule, RuleSet, TypePattern, WhenUnhealthy},
     testing::{FixedClock, an_event},
 };
 use tidings_store::{Acceptance, OpenOptions, SealKey};
@@ -113,7 +113,7 @@ async fn what_cannot_be_decided_any_more_is_counted_with_the_reason_and_the_rest
     let mut owners = Rule::simple("owners", vec![TypePattern::parse("*").unwrap()], vec![Audience::Owners]);
     owners.when = Some(tidings_core::policy::Condition::compile("has(details.link) || object.name == \"Payroll\"").unwrap());
     let (rules, queries) = (RuleSet::with_built_in(vec![owners]), crate::Queries::new());
-    let policy = Policy { rules: &rules, queries: &queries };
+    let policy = Policy { rules: &rules, queries: &queries, unhealthy: WhenUnhealthy::Hold };
     let span = || EventSpan { since: Timestamp::UNIX_EPOCH, until: Timestamp::MAX, kinds: Vec::new() };
 
     let mut steps = Vec::new();

@@ -84,7 +84,7 @@ impl Organisation {
     }
 
     /// Black or white, whichever reads better on the organisation's colour (WCAG 2.1, contrast ratio).
-    pub(crate) fn ink(&self) -> &'static str {
+    pub fn ink(&self) -> &'static str {
         let channel = |value: u8| {
             let value = f64::from(value) / 255.0;
             if value <= 0.040_45 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }

@@ -9,13 +9,13 @@ use crate::{
     mime::{InlineImage, LOGO_ID, Message},
     organisation::{Logo, Organisation},
     sample::{SAMPLE_TIME, Size},
-    source::Sources,
+    source::{Sources, shorter_forms},
 };
 use jiff::tz::TimeZone;
 use minijinja::{Environment, Value};
 use std::{
-    collections::HashMap,
-    path::PathBuf,
+    collections::{BTreeMap, HashMap},
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 use tidings_core::{Address, Event, Id, Kind, Locale, Timestamp, notice::Notice, outbox::Pattern};
@@ -130,12 +130,39 @@ impl Stationery {
         if problems.is_empty() { Ok(stationery) } else { Err(load::sorted(problems)) }
     }
 
+    /// The first of these languages that is known, itself or in a shorter form of its tag, built in or by this folder; no letter is compiled for the answer. What is
+    /// wrong with the folder is told when the letters are loaded.
+    pub fn first_known<'a>(templates: Option<&Path>, wanted: &'a [Locale]) -> Option<&'a Locale> {
+        let known = Sources::load(templates, &mut Vec::new()).locales();
+        wanted.iter().find(|locale| shorter_forms(locale).any(|form| known.contains(&form)))
+    }
+
     /// Every language that has at least one letter.
     pub fn locales(&self) -> Vec<Locale> {
         let mut all: Vec<Locale> = self.letters.values().flatten().map(|(locale, _)| locale.clone()).collect();
         all.sort();
         all.dedup();
         all
+    }
+
+    /// The texts below a table of the catalogues, for pages: those of the first language of the chain that has any, completed from the languages behind it; and that
+    /// language. They are as written: nothing is put into them.
+    pub fn texts(&self, table: &str, locale: &Locale) -> (Locale, BTreeMap<String, String>) {
+        let chain = locale.chain(&self.organisation.default_locale);
+        let mut found: Option<Locale> = None;
+        let mut texts = BTreeMap::new();
+        for (locale, catalogue) in chain.iter().filter_map(|tag| Some((tag, self.sources.catalogues.get(tag)?))) {
+            for (key, text) in catalogue.below(table) {
+                found.get_or_insert_with(|| locale.clone());
+                texts.entry(key.to_owned()).or_insert_with(|| text.text.clone());
+            }
+        }
+        (found.unwrap_or_else(Locale::english), texts)
+    }
+
+    /// In whose name letters go out.
+    pub fn organisation(&self) -> &Organisation {
+        &self.organisation
     }
 
     /// Writes the letter that `notice` calls for.

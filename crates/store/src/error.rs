@@ -21,6 +21,11 @@ pub enum StoreError {
     /// Another `tidings serve` works on this database.
     #[error("another tidings serve is working on {0}")]
     InUse(PathBuf),
+    /// The database is the target of a copy that has not come to its end.
+    #[error(
+        "the database {0} is an unfinished copy: run the same `tidings store copy` again to finish it, or go on with the database that it is a copy of"
+    )]
+    Unfinished(PathBuf),
     /// The database was written by a newer version.
     #[error("the database {path} has schema {found}, made by a newer tidings; this one knows up to {known}")]
     Newer {
@@ -40,6 +45,9 @@ pub enum StoreError {
     /// A mirrored object has changed since it was compared.
     #[error("the object {0} has changed meanwhile")]
     Moved(String),
+    /// Another node feeds this directory by now; nothing was written.
+    #[error("the directory {0} is fed by another node by now")]
+    Fenced(String),
     /// Opening failed.
     #[error("cannot open the database {path}")]
     Open {

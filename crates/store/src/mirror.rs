@@ -1,6 +1,6 @@
 //! The contract of the mirror: the last known state of every directory, what is different, and the source's bookmark.
 //!
-//! One process at a time feeds a directory, so a comparison and the record of it need no lock between them; a record checks all the same that nothing has moved.
+//! One process at a time feeds a directory (see [`Mirror::fence`]), so a comparison and the record of it need no lock between them; a record checks all the same that nothing has moved.
 
 pub(crate) mod columns;
 pub(crate) mod looked_up;
@@ -23,6 +23,11 @@ use tidings_core::{
 /// A mirrored object's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectId(pub i64);
+
+/// What the duty of feeding a directory is called.
+pub fn directory_duty(directory: &str) -> String {
+    format!("directory:{directory}")
+}
 
 /// Attributes of heads by whose text, or one of whose texts, objects are found ([`Mirror::find`]): the names that people and other systems have for them. A head's `mail` is one of
 /// its `emails`.
@@ -307,6 +312,10 @@ pub trait Mirror: Send + Sync + 'static {
     async fn has_more_members(&self, _group: ObjectId, _than: u32) -> Result<bool, StoreError> {
         Ok(false)
     }
+
+    /// From now on this process writes a directory only while this member (its name in leases) has the duty [`directory_duty`] of it; whoever does not say so, writes in any case. A source that
+    /// goes on after others have taken its place is refused, and has recorded nothing. Where one process serves at a time there is nothing to check.
+    fn fence(&self, _directory: &str, _holder: &str) {}
 
     /// Notes a marker and accepts its event with its letters, as one. Gives false, and accepts nothing, if a marker of this directory, key and value is open already: however
     /// often one is found, and by however many at once, it is one event.

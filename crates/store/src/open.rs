@@ -1,8 +1,10 @@
 //! Chooses a database by its URL, and lets only one `tidings serve` work on it.
 
 use crate::{
+    bounce::Bounces,
     error::StoreError,
     mirror::Mirror,
+    nodes::Nodes,
     postgres::{PostgresStore, PostgresTuning},
     seal::SealKey,
     sqlite::{SqliteStore, Tuning},
@@ -16,6 +18,9 @@ use std::{
     sync::Arc,
 };
 use tidings_core::Clock;
+
+/// Where in `meta` it stands that a database is an unfinished copy, and how far it has come.
+pub(crate) const COPY_NOTE: &str = "copy";
 
 /// What opening a database needs.
 pub struct OpenOptions {
@@ -31,10 +36,11 @@ pub struct OpenOptions {
     pub min_free_bytes: u64,
 }
 
-/// A database holds the outbox and the mirror, and takes both into one transaction. Where only one of them is needed, an `Arc` of this is an `Arc` of that.
-pub trait Database: Store + Mirror {}
+/// A database holds the outbox, the mirror and what came back, takes them into one transaction, and knows who serves it. Where only one of them is needed, an `Arc` of this is an
+/// `Arc` of that.
+pub trait Database: Store + Mirror + Nodes + Bounces {}
 
-impl<T: Store + Mirror> Database for T {}
+impl<T: Store + Mirror + Nodes + Bounces> Database for T {}
 
 /// Opens the database, making it or bringing it up to date if need be.
 ///

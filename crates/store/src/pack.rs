@@ -140,6 +140,11 @@ impl Patterns {
     }
 }
 
+/// How long the letter is that was packed, in bytes, told by the head of what is stored.
+pub(crate) fn whole_length(head: &[u8]) -> Option<u64> {
+    get_frame_content_size(head).ok().flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,35 +11,40 @@
 //! No triggers, procedures, foreign keys or session state. What engines that speak PostgreSQL's protocol may not have: `FOR UPDATE SKIP LOCKED` inside `LATERAL` (claim), `DELETE … RETURNING` in a
 //! `WITH` (settle, act, expire), partitions of `history`, an advisory lock while the schema is brought up to date, and `LISTEN`/`NOTIFY`, without which nodes look by themselves.
 
-mod accept;
+pub(crate) mod accept;
 mod act;
-mod alone;
 mod bell;
+mod bounces;
 mod caretaker;
 mod claim;
 mod clock;
-mod connect;
+pub(crate) mod connect;
 mod desk;
+mod doubts;
 mod ending;
 mod fanout;
-mod fault;
+pub(crate) mod fault;
 mod filter;
 mod front;
 mod guard;
 mod mirror;
+mod nodes;
 mod read;
 mod relays;
+mod scout;
 mod settle;
+mod slate;
 mod tls;
 mod tokens;
 mod words;
 mod work;
 
-pub use alone::{ServerLock, lock_on_server};
-
 use crate::{
     error::StoreError,
     flood::{BatchItem, BatchRow, BatchState, Digest, FanOutRow, FanOutStep},
+    health::Health,
+    mirror::directory_duty,
+    nodes::{Membership, NewNode, NodeRow, Nodes, Pulse},
     open::OpenOptions,
     pack::Patterns,
     postgres::{
@@ -47,12 +52,14 @@ use crate::{
         clock::Watch,
         connect::Address,
         desk::Desk,
+        doubts::Doubts,
         fault::{Again, Fault},
         front::Front,
         words::Words,
         work::{Time, Value, Work},
     },
     seal::{SealKey, fill, hex},
+    slate::{Slate, SlateWritten},
     store::{
         Acceptance, Accepted, Acted, Action, Arrivals, Claim, Depth, EventRecord, EventSpan, Filter, ItemDetail, ItemRow, Lease, Page,
         RelayReport, RelayStanding, Settled, Store, TokenRecord,
@@ -61,17 +68,24 @@ use crate::{
 use async_trait::async_trait;
 use deadpool_postgres::{Object, Pool};
 use std::{
-    sync::{Arc, Weak},
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock, Weak},
     time::Duration,
 };
-use tidings_core::{Id, Timestamp, lane::LaneSet, outbox::Settlement};
-use tokio::{sync::watch, task::AbortHandle};
+use tidings_core::{Id, Timestamp, outbox::Settlement};
+use tokio::{sync::watch, task::AbortHandle, time::timeout};
 use tokio_postgres::Row;
 
 /// Groups of acceptances, and of outcomes, that are written at the same time.
-const GROUPS: usize = 3;
+const GROUPS: usize = 2;
 /// How often a verb that lost against another one is tried.
 const TRIES_AT_ONCE: u32 = 12;
+/// How long a verb may take …
+const PATIENCE: Duration = Duration::from_secs(30);
+/// … and as much longer for each item that it writes: a large acceptance on a busy server is slow, not silent …
+const EACH: Duration = Duration::from_millis(20);
+/// … and one that writes much at once.
+const LONG: Duration = Duration::from_mins(5);
 /// Waited for before a verb is tried again that found no connection; then it is refused, and its caller decides.
 const WAITS: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(150), Duration::from_millis(800)];
 
@@ -80,17 +94,25 @@ const WAITS: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(1
 pub struct PostgresTuning {
     /// Time is told by the clock of the options and not by the server: for tests that move it.
     pub told_time: bool,
+    /// How long a verb may take, in place of half a minute.
+    pub patience: Option<Duration>,
 }
 
 /// What every verb stands on.
 pub(crate) struct Base {
     pool: Pool,
+    patience: Duration,
     time: Time,
     pub(crate) key: SealKey,
     pub(crate) patterns: Patterns,
     pub(crate) words: Words,
     watch: Watch,
-    front: Front,
+    front: Arc<Front>,
+    doubts: Doubts,
+    rhythm: nodes::Rhythm,
+    health: Health,
+    /// Under which name this process feeds a directory.
+    fences: RwLock<HashMap<String, String>>,
     bell: Arc<Bell>,
     arrivals: watch::Sender<Arrivals>,
     me: Weak<Self>,
@@ -120,9 +142,41 @@ impl Base {
         Work::look(self.client().await?, &self.time).await
     }
 
+    /// Begins a transaction that reads whole stretches of tables.
+    pub(crate) async fn sweep(&self) -> Result<Work, Fault> {
+        Work::sweep(self.client().await?, &self.time).await
+    }
+
+    /// The moment that a clock of tests tells; `None` if the server's counts.
+    pub(crate) fn told_now(&self) -> Option<i64> {
+        match &self.time {
+            Time::Database => None,
+            Time::Told(clock) => Some(clock.now().as_millisecond()),
+        }
+    }
+
     /// Asks one question in a transaction of its own.
     pub(crate) async fn query(&self, sql: &str, values: &[Value<'_>]) -> Result<Vec<Row>, Fault> {
         work::query(&self.client().await?, sql, values).await
+    }
+
+    /// The moment that a verb goes by, if it is this one by the server's clock.
+    pub(crate) fn moment(&self, told: i64) -> i64 {
+        match &self.time {
+            Time::Database => told,
+            Time::Told(clock) => clock.now().as_millisecond(),
+        }
+    }
+
+    /// Refuses to write a directory that another node feeds by now. The duty stays with its holder until the transaction ends.
+    pub(crate) async fn check_fence(&self, work: &Work, directory: &str) -> Result<(), Fault> {
+        let holder = self.fences.read().unwrap_or_else(PoisonError::into_inner).get(directory).cloned();
+        let Some(holder) = holder else { return Ok(()) };
+        let sql = "SELECT 1 FROM duty WHERE name = $1 AND holder = $2 FOR SHARE";
+        if work.query(sql, &[&directory_duty(directory), &holder]).await?.is_empty() {
+            return Err(StoreError::Fenced(directory.to_owned()).into());
+        }
+        Ok(())
     }
 
     /// Commits. After this it is on disk, and whoever waits for work hears of it.
@@ -132,14 +186,13 @@ impl Base {
         if accepts {
             self.watch.accepted(now);
         }
-        if arrived == LaneSet::ALL {
-            self.front.anything();
-        } else if let Some(due) = due {
-            self.front.due(due);
-        }
+        // A verb that has something arrive and does not say when it is due: anything may be.
+        let due = due.or((!arrived.is_empty()).then_some(i64::MIN));
+        let Some(due) = due else { return Ok(()) };
+        self.front.due(due);
         if !arrived.is_empty() {
             self.arrivals.send_modify(|arrivals| arrivals.count(arrived));
-            self.bell.pull(arrived);
+            self.bell.pull(arrived, due);
         }
         Ok(())
     }
@@ -168,15 +221,34 @@ impl Base {
 
     /// Runs a verb, and runs it again if it lost against another one or found no connection. `unsure` says whether it may be run again when nobody knows whether it was
     /// written: only if a second time changes nothing and answers the same.
-    pub(crate) async fn again<T, F>(&self, unsure: Unsure, mut verb: impl FnMut() -> F) -> Result<T, StoreError>
+    pub(crate) async fn again<T, F>(&self, unsure: Unsure, verb: impl FnMut() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Fault>>,
+    {
+        self.again_within(self.patience, unsure, verb).await
+    }
+
+    /// How long a verb may take that writes so many items.
+    pub(crate) fn patience_for(&self, items: usize) -> Duration {
+        self.patience + EACH * u32::try_from(items).unwrap_or(u32::MAX).min(20_000)
+    }
+
+    /// The same for a verb that may take so long each time. One that takes longer is given up: the server may have been stopped, or a network swallow what is sent; whether
+    /// it was written nobody knows then, as with every answer that does not come.
+    pub(crate) async fn again_within<T, F>(&self, patience: Duration, unsure: Unsure, mut verb: impl FnMut() -> F) -> Result<T, StoreError>
     where
         F: Future<Output = Result<T, Fault>>,
     {
         let (mut at_once, mut waits) = (0, WAITS.into_iter());
         loop {
-            let fault = match verb().await {
-                Ok(answer) => return Ok(answer),
-                Err(fault) => fault,
+            let fault = match timeout(patience, verb()).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(fault)) => fault,
+                Err(_) => {
+                    // Whoever is silent here is silent on the other connections, too; new ones go to a host that answers.
+                    self.pool.retain(|_, _| false);
+                    return Err(StoreError::Unavailable(format!("it has not answered within {} s", patience.as_secs())));
+                }
             };
             let wait = match fault.again() {
                 Again::AtOnce if at_once < TRIES_AT_ONCE => {
@@ -226,6 +298,7 @@ impl PostgresStore {
         let client = pool.get().await.map_err(|error| failed(error.into()))?;
         connect::migrate(&client, &shown).await?;
         connect::check_key(&client, &shown, &key).await?;
+        connect::check_whole(&client, &shown).await?;
         let time = if tuning.told_time { Time::Told(clock) } else { Time::Database };
         let looking = Work::look(client, &time).await.map_err(failed)?;
         let watch = Watch::begin(&looking).await.map_err(failed)?;
@@ -233,15 +306,21 @@ impl PostgresStore {
         let arrivals = watch::Sender::new(Arrivals::default());
         let mut name = [0; 8];
         fill(&mut name)?;
+        let front = Arc::new(Front::default());
         let bell = Bell::of(String::from_utf8_lossy(&hex(&name)).into_owned());
         let base = Arc::new_cyclic(|me| Base {
             pool: pool.clone(),
+            patience: tuning.patience.unwrap_or(PATIENCE),
             time,
             key,
             patterns: Patterns::default(),
             words: Words::default(),
             watch,
-            front: Front::default(),
+            front: Arc::clone(&front),
+            doubts: Doubts::default(),
+            rhythm: nodes::Rhythm::default(),
+            health: Health::default(),
+            fences: RwLock::default(),
             bell: Arc::clone(&bell),
             arrivals: arrivals.clone(),
             me: me.clone(),
@@ -257,7 +336,8 @@ impl PostgresStore {
         let settling = Desk::open(GROUPS, settle::bytes, move |group| Box::pin(settle::group(Arc::clone(&settling), group)));
         let beside = vec![
             tokio::spawn(Arc::clone(&bell).ring(pool)).abort_handle(),
-            tokio::spawn(bell.listen(address, arrivals)).abort_handle(),
+            tokio::spawn(bell.listen(address, front, arrivals)).abort_handle(),
+            tokio::spawn(scout::serve(Arc::downgrade(&base))).abort_handle(),
             tokio::spawn(caretaker::serve(Arc::downgrade(&base))).abort_handle(),
         ];
         tracing::info!(store.url = %shown.display(), "the database is open");
@@ -281,7 +361,8 @@ impl Store for PostgresStore {
     }
 
     async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
-        self.base.again(Unsure::Refuse, || claim::claim(&self.base, &claim)).await
+        // What the commit that was not answered has claimed is put back by the next try.
+        self.base.again(Unsure::Again, || claim::claim(&self.base, &claim)).await
     }
 
     async fn extend(&self, node: &str, leases: &[(Id, i64)], lease: Duration) -> Result<Vec<Id>, StoreError> {
@@ -321,9 +402,9 @@ impl Store for PostgresStore {
             None => self.names().await?.0.map_or(0, Id::number),
         };
         let mut acted = Acted { changed: 0, skipped: 0 };
-        let mut after = i64::MIN;
+        let (mut after, patience) = (i64::MIN, self.base.patience_for(act::STEP as usize));
         loop {
-            let step = self.base.again(Unsure::Refuse, || act::act(&self.base, action, &filter, by, after, last)).await?;
+            let step = self.base.again_within(patience, Unsure::Refuse, || act::act(&self.base, action, &filter, by, after, last)).await?;
             acted.changed += step.acted.changed;
             acted.skipped += step.acted.skipped;
             match step.next {
@@ -331,6 +412,24 @@ impl Store for PostgresStore {
                 None => return Ok(acted),
             }
         }
+    }
+
+    async fn postpone(&self, items: Vec<Id>, due_at: Timestamp) -> Result<u64, StoreError> {
+        let patience = self.base.patience_for(act::STEP as usize);
+        let mut moved = 0;
+        for step in items.chunks(act::STEP as usize) {
+            moved += self.base.again_within(patience, Unsure::Again, || act::postpone(&self.base, step, due_at)).await?;
+        }
+        Ok(moved)
+    }
+
+    async fn withhold(&self, items: Vec<Id>, why: &str) -> Result<u64, StoreError> {
+        let patience = self.base.patience_for(act::STEP as usize);
+        let mut held = 0;
+        for step in items.chunks(act::STEP as usize) {
+            held += self.base.again_within(patience, Unsure::Refuse, || act::withhold(&self.base, step, why)).await?;
+        }
+        Ok(held)
     }
 
     async fn event(&self, id: Id) -> Result<Option<EventRecord>, StoreError> {
@@ -357,12 +456,16 @@ impl Store for PostgresStore {
         self.base.again(Unsure::Again, || relays::report(&self.base, name, &report)).await
     }
 
-    async fn keep_account(&self, relay: &str, account: &str) -> Result<(), StoreError> {
-        self.base.again(Unsure::Again, || relays::keep_account(&self.base, relay, account)).await
+    async fn slate(&self, name: &str) -> Result<Slate, StoreError> {
+        self.base.again(Unsure::Again, || slate::read(&self.base, name)).await
     }
 
-    async fn account(&self, relay: &str) -> Result<Option<String>, StoreError> {
-        self.base.again(Unsure::Again, || relays::account(&self.base, relay)).await
+    async fn write_slate(&self, name: &str, expected: i64, text: &str) -> Result<SlateWritten, StoreError> {
+        self.base.again(Unsure::Again, || slate::write(&self.base, name, expected, text)).await
+    }
+
+    async fn forget_slates(&self, from: &str, below: &str) -> Result<u64, StoreError> {
+        self.base.again(Unsure::Again, || slate::forget(&self.base, from, below)).await
     }
 
     async fn event_named(&self, source: &str, event_id: &str) -> Result<Option<Id>, StoreError> {
@@ -380,7 +483,8 @@ impl Store for PostgresStore {
 
     async fn fan_on(&self, step: FanOutStep) -> Result<Option<u64>, StoreError> {
         let step = fanout::ready(&self.base, step).await?;
-        self.base.again(Unsure::Refuse, || fanout::step(&self.base, &step)).await
+        // A chunk is written for a thousand people.
+        self.base.again_within(self.base.patience_for(1000), Unsure::Refuse, || fanout::step(&self.base, &step)).await
     }
 
     async fn keep_people(&self, fan_out: Id, steps: u64, plan: Vec<u8>, parts: Vec<Vec<u8>>) -> Result<bool, StoreError> {
@@ -406,8 +510,11 @@ impl Store for PostgresStore {
     /// In steps, as [`Store::act`].
     async fn end_batch(&self, id: Id, end: BatchState, by: &str) -> Result<Option<Acted>, StoreError> {
         let mut acted = Acted { changed: 0, skipped: 0 };
+        let patience = self.base.patience_for(act::STEP as usize);
         loop {
-            let Some(step) = self.base.again(Unsure::Refuse, || ending::end(&self.base, id, end, by)).await? else { return Ok(None) };
+            let Some(step) = self.base.again_within(patience, Unsure::Refuse, || ending::end(&self.base, id, end, by)).await? else {
+                return Ok(None);
+            };
             acted.changed += step.acted.changed;
             acted.skipped += step.acted.skipped;
             if !step.more {
@@ -419,7 +526,8 @@ impl Store for PostgresStore {
     async fn digest(&self, batch: Id, digests: Vec<Digest>, by: &str) -> Result<Vec<Option<Accepted>>, StoreError> {
         let (acceptances, items): (Vec<_>, Vec<_>) = digests.into_iter().map(|digest| (digest.acceptance, digest.items)).unzip();
         let digests: Vec<_> = accept::ready(&self.base, acceptances).await?.into_iter().zip(items).collect();
-        self.base.again(Unsure::Refuse, || ending::digest(&self.base, batch, &digests, by)).await
+        let patience = self.base.patience_for(digests.iter().map(|(_, items)| items.len()).sum());
+        self.base.again_within(patience, Unsure::Refuse, || ending::digest(&self.base, batch, &digests, by)).await
     }
 
     async fn broken_off(&self, limit: u16) -> Result<Vec<BatchRow>, StoreError> {
@@ -432,6 +540,10 @@ impl Store for PostgresStore {
 
     async fn find_token(&self, digest: [u8; 32]) -> Result<Option<TokenRecord>, StoreError> {
         self.base.again(Unsure::Again, || tokens::find(&self.base, digest)).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
+        self.base.again(Unsure::Again, || tokens::all(&self.base)).await
     }
 
     async fn names(&self) -> Result<(Option<Id>, String), StoreError> {
@@ -451,5 +563,30 @@ impl Store for PostgresStore {
             self.base.finish(work).await
         };
         self.base.again(Unsure::Refuse, mark).await
+    }
+}
+
+#[async_trait]
+impl Nodes for PostgresStore {
+    async fn join(&self, node: NewNode) -> Result<Membership, StoreError> {
+        self.base.again(Unsure::Refuse, || nodes::join(&self.base, &node)).await
+    }
+
+    async fn beat(&self, membership: &Membership, offers: &[String]) -> Result<Option<Pulse>, StoreError> {
+        // In time for a second try before the lease ends.
+        let patience = membership.lease.map_or(PATIENCE, |lease| lease / 2).min(self.base.patience);
+        self.base.again_within(patience, Unsure::Again, || nodes::beat(&self.base, membership, offers)).await
+    }
+
+    async fn give_up(&self, membership: &Membership, duties: &[String]) -> Result<(), StoreError> {
+        self.base.again(Unsure::Again, || nodes::give_up(&self.base, membership, duties)).await
+    }
+
+    async fn leave(&self, membership: &Membership) -> Result<u64, StoreError> {
+        self.base.again(Unsure::Again, || nodes::leave(&self.base, membership)).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
+        self.base.again(Unsure::Again, || nodes::nodes(&self.base)).await
     }
 }

@@ -12,12 +12,14 @@ use chacha20poly1305::{
     KeyInit, XChaCha20Poly1305, XNonce,
     aead::{Aead, Payload},
 };
+use sha2::{Digest as _, Sha256};
 use std::{
     fmt, fs,
     io::{ErrorKind, Read, Write},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
 };
+use tidings_core::verp::VerpKey;
 use zeroize::{Zeroize, Zeroizing};
 
 const KEY_BYTES: usize = 32;
@@ -118,6 +120,11 @@ impl SealKey {
         removed?;
         fs::File::open(folder)?.sync_all()?;
         Ok(Self(key))
+    }
+
+    /// The key of return paths: made from this one, and nothing of this one can be told from it.
+    pub(crate) fn return_paths(&self) -> VerpKey {
+        VerpKey::new(Sha256::new().chain_update(b"tidings key of return paths\0").chain_update(*self.0).finalize().into())
     }
 
     /// Encrypts `text` for one place in the database.

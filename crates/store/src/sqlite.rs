@@ -2,23 +2,26 @@
 
 mod accept;
 mod act;
+mod bounces;
 mod claim;
 pub(crate) mod clock;
-mod connect;
+pub(crate) mod connect;
 mod ending;
 mod fanout;
 mod fault;
 mod filter;
 mod guard;
 mod mirror;
+mod nodes;
 mod read;
 mod reader;
 mod relays;
 mod settle;
+mod slate;
 mod space;
-mod spans;
+pub(crate) mod spans;
 mod tokens;
-mod trace;
+pub(crate) mod trace;
 mod words;
 mod work;
 mod writer;
@@ -29,9 +32,12 @@ pub(crate) use work::recipient_hash;
 use crate::{
     error::StoreError,
     flood::{BatchItem, BatchRow, BatchState, Digest, FanOutRow, FanOutStep},
+    health::Health,
+    nodes::{Membership, NewNode, NodeRow, Nodes, Pulse},
     open::{OpenOptions, database_path},
     pack::Patterns,
     seal::SealKey,
+    slate::{Slate, SlateWritten},
     store::{
         Acceptance, Accepted, Acted, Action, Arrivals, Claim, Depth, EventRecord, EventSpan, Filter, ItemDetail, ItemRow, Lease, Page,
         RelayReport, RelayStanding, Settled, Store, TokenRecord,
@@ -41,7 +47,7 @@ use async_trait::async_trait;
 use reader::Readers;
 use space::Space;
 use std::{path::Path, sync::Arc, time::Duration};
-use tidings_core::{Id, Timestamp, outbox::Settlement};
+use tidings_core::{Clock, Id, Timestamp, outbox::Settlement};
 use tokio::sync::watch;
 use writer::{Supplies, Way, Writer};
 
@@ -75,6 +81,8 @@ pub struct SqliteStore {
     key: SealKey,
     patterns: Arc<Patterns>,
     space: Arc<Space>,
+    clock: Arc<dyn Clock>,
+    health: Health,
     arrivals: watch::Sender<Arrivals>,
 }
 
@@ -100,7 +108,7 @@ impl SqliteStore {
         let supplies = Supplies {
             key: key.clone(),
             patterns: patterns.clone(),
-            clock,
+            clock: clock.clone(),
             space: space.clone(),
             arrivals: arrivals.clone(),
             flush_delay: tuning.flush_delay,
@@ -110,7 +118,8 @@ impl SqliteStore {
         let comparer = Readers::start(reading(COMPARERS)?, space.clone())?;
         let writer = Writer::start(writing, supplies)?;
         tracing::info!(store.path = %path.display(), "the database is open");
-        Ok(Self { readers, comparer, writer, key, patterns, space, arrivals })
+        let health = Health::default();
+        Ok(Self { readers, comparer, writer, key, patterns, space, clock, health, arrivals })
     }
 
     /// How many transactions have been committed to disk since opening.
@@ -190,6 +199,23 @@ impl Store for SqliteStore {
         self.readers.ask(move |db| read::event(db, &patterns, id)).await
     }
 
+    async fn postpone(&self, items: Vec<Id>, due_at: Timestamp) -> Result<u64, StoreError> {
+        let mut moved = 0;
+        for step in items.chunks(act::STEP as usize).map(<[Id]>::to_vec) {
+            moved += self.writer.ask(Way::On, step.len() * ITEM_BYTES, move |work| act::postpone(work, &step, due_at)).await?;
+        }
+        Ok(moved)
+    }
+
+    async fn withhold(&self, items: Vec<Id>, why: &str) -> Result<u64, StoreError> {
+        let mut held = 0;
+        for step in items.chunks(act::STEP as usize).map(<[Id]>::to_vec) {
+            let why = why.to_owned();
+            held += self.writer.ask(Way::On, step.len() * ITEM_BYTES, move |work| act::withhold(work, &step, &why)).await?;
+        }
+        Ok(held)
+    }
+
     async fn events(&self, span: EventSpan, after: Option<Id>, limit: u16) -> Result<Vec<EventRecord>, StoreError> {
         let patterns = Arc::clone(&self.patterns);
         self.readers.ask(move |db| read::events(db, &patterns, &span, after, limit)).await
@@ -213,14 +239,19 @@ impl Store for SqliteStore {
         self.writer.ask(Way::On, ITEM_BYTES, move |work| relays::report(work, &name, &report)).await
     }
 
-    async fn keep_account(&self, relay: &str, account: &str) -> Result<(), StoreError> {
-        let (relay, account) = (relay.to_owned(), account.to_owned());
-        self.writer.ask(Way::On, ITEM_BYTES, move |work| relays::keep_account(work, &relay, &account)).await
+    async fn slate(&self, name: &str) -> Result<Slate, StoreError> {
+        let (name, now) = (name.to_owned(), self.clock.now());
+        self.readers.ask(move |db| slate::read(db, &name, now)).await
     }
 
-    async fn account(&self, relay: &str) -> Result<Option<String>, StoreError> {
-        let relay = relay.to_owned();
-        self.readers.ask(move |db| relays::account(db, &relay)).await
+    async fn write_slate(&self, name: &str, expected: i64, text: &str) -> Result<SlateWritten, StoreError> {
+        let (name, text) = (name.to_owned(), text.to_owned());
+        self.writer.ask(Way::On, ITEM_BYTES, move |work| slate::write(work, &name, expected, &text)).await
+    }
+
+    async fn forget_slates(&self, from: &str, below: &str) -> Result<u64, StoreError> {
+        let (from, below) = (from.to_owned(), below.to_owned());
+        self.writer.ask(Way::On, ITEM_BYTES, move |work| slate::forget(work, &from, &below)).await
     }
 
     async fn event_named(&self, source: &str, event_id: &str) -> Result<Option<Id>, StoreError> {
@@ -305,6 +336,10 @@ impl Store for SqliteStore {
         self.readers.ask(move |db| tokens::find(db, digest)).await
     }
 
+    async fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
+        self.readers.ask(tokens::all).await
+    }
+
     async fn names(&self) -> Result<(Option<Id>, String), StoreError> {
         self.readers.ask(read::names).await
     }
@@ -321,5 +356,32 @@ impl Store for SqliteStore {
             Ok(())
         };
         self.writer.ask(Way::On, ITEM_BYTES, mark).await
+    }
+}
+
+#[async_trait]
+impl Nodes for SqliteStore {
+    async fn join(&self, node: NewNode) -> Result<Membership, StoreError> {
+        self.writer.ask(Way::On, ITEM_BYTES, move |work| nodes::join(work, &node)).await
+    }
+
+    async fn beat(&self, membership: &Membership, offers: &[String]) -> Result<Option<Pulse>, StoreError> {
+        let (membership, offers) = (membership.clone(), offers.to_vec());
+        self.writer.ask(Way::On, ITEM_BYTES, move |work| nodes::beat(work, &membership, &offers)).await
+    }
+
+    /// Nobody else could take them: whoever does not want a duty any more does not offer it.
+    async fn give_up(&self, _membership: &Membership, _duties: &[String]) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn leave(&self, membership: &Membership) -> Result<u64, StoreError> {
+        let membership = membership.clone();
+        self.writer.ask(Way::On, ITEM_BYTES, move |work| nodes::leave(work, &membership)).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
+        let now = self.clock.now().as_millisecond();
+        self.readers.ask(move |db| nodes::nodes(db, now)).await
     }
 }

@@ -5,6 +5,7 @@
 use crate::{
     error::StoreError,
     flood::{BatchItem, BatchRow, BatchState, Digest, FanOutOrder, FanOutRow, FanOutStep, GuardTerms},
+    slate::{Slate, SlateWritten},
 };
 use async_trait::async_trait;
 use std::{fmt, sync::Arc, time::Duration};
@@ -223,7 +224,7 @@ pub struct HistoryLine {
     /// When.
     pub at: Timestamp,
     /// What: `accepted`, `sent`, `refused`, `unknown`, `returned`, `withheld`, `barred`, `lapsed`, `expired`, `taken` (by the relay that takes over), `clock`
-    /// (the clock was set back: its times were moved), `retry`, `cancel`, `hold`, `release`.
+    /// (the clock was set back: its times were moved), `retry`, `cancel`, `hold`, `release`; by reports: `bounced`, `delayed`, `relayed`, `delivered`, `complaint`.
     pub what: String,
     /// Who, for an operator's action.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -426,6 +427,13 @@ pub trait Store: Send + Sync + 'static {
     /// Does something to every item that fits, and notes in each history who did.
     async fn act(&self, action: Action, filter: Filter, by: &str) -> Result<Acted, StoreError>;
 
+    /// Lets items wait on: those that wait and are due earlier are due at this moment, one that lies ahead. How many; whatever is claimed, held or has ended stays as it is. Nothing is noted in
+    /// their histories: nothing has happened to them yet.
+    async fn postpone(&self, items: Vec<Id>, due_at: Timestamp) -> Result<u64, StoreError>;
+
+    /// Holds items that wait, and says why in their histories; how many. Whatever is claimed, held or has ended stays as it is.
+    async fn withhold(&self, items: Vec<Id>, why: &str) -> Result<u64, StoreError>;
+
     /// An event by the name this house gave it.
     async fn event(&self, id: Id) -> Result<Option<EventRecord>, StoreError>;
 
@@ -449,11 +457,14 @@ pub trait Store: Send + Sync + 'static {
     /// Notes what a delivering node says of a relay.
     async fn report_relay(&self, name: &str, report: RelayReport) -> Result<(), StoreError>;
 
-    /// Keeps a delivering node's account of what it has lately handed to a relay, in place of the one before; the store does not look into it.
-    async fn keep_account(&self, relay: &str, account: &str) -> Result<(), StoreError>;
+    /// What stands on the slate of this name.
+    async fn slate(&self, name: &str) -> Result<Slate, StoreError>;
 
-    /// The account that was last kept for a relay.
-    async fn account(&self, relay: &str) -> Result<Option<String>, StoreError>;
+    /// Writes a slate whose version is still the one that was read; 0 writes one that was never written.
+    async fn write_slate(&self, name: &str, expected: i64, text: &str) -> Result<SlateWritten, StoreError>;
+
+    /// Forgets the slates whose names, compared byte by byte, are at least `from` and below `below`; how many. Their names can be written anew then.
+    async fn forget_slates(&self, from: &str, below: &str) -> Result<u64, StoreError>;
 
     /// The event of this source and id, if it was accepted before.
     async fn event_named(&self, source: &str, event_id: &str) -> Result<Option<Id>, StoreError>;
@@ -479,7 +490,7 @@ pub trait Store: Send + Sync + 'static {
     /// A batch of the guard.
     async fn batch(&self, id: Id) -> Result<Option<BatchRow>, StoreError>;
 
-    /// Notes that a batch's alert is in the outbox.
+    /// Notes that a batch's alert is in the outbox. If a rule told too much: whatever it told while the batch was opened and has not left the house is held in it by then.
     async fn batch_alerted(&self, id: Id) -> Result<(), StoreError>;
 
     /// Items of a batch that are still held, by recipient, from a place (exclusive) on.
@@ -502,6 +513,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Finds a token by its digest.
     async fn find_token(&self, digest: [u8; 32]) -> Result<Option<TokenRecord>, StoreError>;
+
+    /// Every token, whether or not it has ended, by its name.
+    async fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError>;
 
     /// The highest id in use, for starting a mint above it, and the number of this installation, for Message-IDs.
     async fn names(&self) -> Result<(Option<Id>, String), StoreError>;

@@ -314,7 +314,7 @@ impl Postfix {
         self.ports.implicit.iter().for_each(|port| greets(*port, false));
     }
 
-    /// Stops it: an outage. Its queue and Maildir stay.
+    /// Stops it: an outage. Its queue and Maildir stay, and nobody answers at its ports any more.
     ///
     /// # Panics
     /// If it does not stop.
@@ -323,6 +323,12 @@ impl Postfix {
             let ended = self.control("stop");
             assert!(ended.status.success(), "postfix stop: {}\n{}", ended.status, ended.stderr);
             self.running = false;
+            // The master is gone; its children listen on the same sockets until each of them has read its signal.
+            for port in [Some(self.ports.plain), self.ports.submission, self.ports.implicit].into_iter().flatten() {
+                wait::until("Postfix's port to be shut", PATIENCE, || {
+                    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err().then_some(())
+                });
+            }
         }
     }
 

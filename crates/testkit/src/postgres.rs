@@ -191,6 +191,12 @@ impl Postgres {
         self.running.as_ref().map(Running::stderr).unwrap_or_default()
     }
 
+    /// The address of a database that several servers have by turns: whoever can be written at the time is meant.
+    pub fn url_of(servers: &[&Self], database: &str) -> String {
+        let hosts: Vec<String> = servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
+        format!("postgres://{ADMIN}@{}/{database}?target_session_attrs=read-write", hosts.join(","))
+    }
+
     /// Runs SQL as the administrator, and gives what it answers: values apart by `|`, a line a row.
     ///
     /// # Panics
@@ -217,6 +223,60 @@ impl Postgres {
     pub fn create(&self, database: &str, template: Option<&str>) {
         let like = template.map_or_else(String::new, |template| format!(" TEMPLATE {template} STRATEGY file_copy"));
         self.sql(ADMIN, &format!("CREATE DATABASE {database}{like}"));
+    }
+
+    /// A second server that follows this one, and that this one waits for from now on: what it answers for stands on both.
+    ///
+    /// # Panics
+    /// If the standby cannot be made or does not follow.
+    #[must_use = "it follows for as long as it lives"]
+    pub fn synchronous_standby(&self) -> Self {
+        let folder = Folder::new("postgres-standby");
+        let keeper = Keeper::find();
+        keeper.give(folder.path());
+        let data = folder.join("data");
+        let primary = format!("host=127.0.0.1 port={} user={ADMIN} application_name=standby", self.port);
+        let ended = keeper
+            .program(&self.programs.join("pg_basebackup"))
+            .args(["--no-sync", "--checkpoint=fast", "--wal-method=stream", "--write-recovery-conf", "--dbname", &primary, "--pgdata"])
+            .args([&data])
+            .run(folder.path(), PATIENCE);
+        assert!(ended.status.success(), "pg_basebackup fails: {}", ended.stderr);
+        let port = free_port();
+        let settings = data.join("postgresql.auto.conf");
+        let copied = fs::read_to_string(&settings).expect("the copy has the settings of the first one");
+        // The last word counts.
+        let own = format!("{copied}port = {port}\nunix_socket_directories = '{}'\n", folder.path().display());
+        fs::write(&settings, own).expect("our own folder can be written");
+        let mut standby = Self { programs: self.programs.clone(), port, keeper, running: None, folder };
+        standby.start();
+        self.sql(ADMIN, "ALTER SYSTEM SET synchronous_standby_names = 'standby'");
+        self.sql(ADMIN, "SELECT pg_reload_conf()");
+        wait::until("the standby to be waited for", PATIENCE, || {
+            (self.sql(ADMIN, "SELECT sync_state FROM pg_stat_replication") == "sync").then_some(())
+        });
+        standby
+    }
+
+    /// Makes a standby the one that can be written; it waits for no other any more.
+    ///
+    /// # Panics
+    /// If it does not become so.
+    pub fn promote(&self) {
+        assert_eq!(self.sql(ADMIN, "SELECT pg_promote()"), "t", "the standby is promoted");
+        self.sql(ADMIN, "ALTER SYSTEM RESET synchronous_standby_names");
+        self.sql(ADMIN, "SELECT pg_reload_conf()");
+    }
+
+    /// Ends every connection to a database from the server's side; how many there were.
+    ///
+    /// # Panics
+    /// If the server cannot be asked.
+    pub fn end_connections(&self, database: &str) -> usize {
+        let sql = format!(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '{database}' AND pid <> pg_backend_pid()"
+        );
+        self.sql(ADMIN, &sql).parse().expect("a count is a number")
     }
 
     /// Starts it again after it was stopped or killed.

@@ -197,6 +197,20 @@ impl Running {
         }
     }
 
+    /// SIGSTOP: it stands still until [`Running::thaw`], and what it is told waits.
+    pub fn freeze(&mut self) {
+        if self.status().is_none() {
+            let _ = kill_process(self.pid(), Signal::STOP);
+        }
+    }
+
+    /// SIGCONT: it goes on.
+    pub fn thaw(&mut self) {
+        if self.status().is_none() {
+            let _ = kill_process(self.pid(), Signal::CONT);
+        }
+    }
+
     /// SIGKILL, to it alone, and waits for its end.
     pub fn kill9(&mut self) {
         if self.status().is_none() {

@@ -4,18 +4,23 @@
 //! environment; the parts get plain values.
 
 use crate::{
+    bounces,
     clock::SystemClock,
+    duties::{Begin, CROWDS, Duties},
     exit::Misuse,
     logging::{self, LogFormat},
+    member::Member,
 };
 use anyhow::{Context, Result, bail};
 use std::{path::Path, sync::Arc};
 use tidings_alerts::{Door, Herald, HeraldOptions, HeraldPlan, Webhook};
+use tidings_bounces::{Terms, mailbox::MailboxPlan};
 use tidings_config::{self as sections, LoadOptions, Settings};
 use tidings_core::{Clock, filter::Filter};
 use tidings_delivery::{
     Postman, PostmanOptions, Route, Secret,
     courier::TroubleKind,
+    graph::GraphPlan,
     news::Newswire,
     oauth::{ClientKey, ClientProof, Grant, KeyAlgorithm, TokenPlan},
     plan::{AuthMechanism, AuthPlan, BreakerPlan, Limits, PickupPlan, Rates, RelayPlan, Reports, SmtpPlan, Timeouts, TlsMin, TlsMode, Way},
@@ -26,12 +31,9 @@ use tidings_delivery::{
 };
 use tidings_intake::{Desk, DeskParts, Feed, Intake, Queries, RelayImprint, StoredQuery};
 use tidings_render::{Logo, Organisation, Stationery, StationeryOptions};
-use tidings_store::{Database, OpenOptions, SealKey, ServeLock, ServerLock};
+use tidings_store::{Database, NODE_NUMBERS, NewNode, OpenOptions, SealKey, ServeLock, Tenure};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
-
-/// The name under which `tidings serve` leases items. One process at a time bears it: see [`lock`].
-const SERVE_NODE: &str = "serve";
 
 /// The file in the data folder that holds the key for sensitive letters, unless the configuration brings its own.
 const KEY_FILE: &str = "secret.key";
@@ -92,7 +94,7 @@ pub fn start_logging(settings: &Settings) {
     logging::start(format, settings.log.level.as_str());
 }
 
-/// Takes the lock that lets only one `tidings serve` work on a database.
+/// Takes the lock that lets only one `tidings serve` work on a file, or on this machine's part of a database on a server.
 ///
 /// # Errors
 /// If another one does, or the file cannot be made.
@@ -103,16 +105,30 @@ pub fn lock(settings: &Settings) -> Result<ServeLock> {
     Ok(tidings_store::lock_exclusive(&database)?)
 }
 
-/// Likewise for a database on a server, whose other users may be on other machines; `None` for a file.
+/// Whether some `tidings serve` may be at work: for a file its lock knows, and of a server the database tells.
 ///
 /// # Errors
-/// If another `tidings serve` works on it, or the server cannot be reached.
-pub async fn lock_on_server(settings: &Settings) -> Result<Option<ServerLock>> {
-    let url = settings.database.url_with_password();
-    if !tidings_store::is_on_server(url.reveal()) {
-        return Ok(None);
+/// If the lock file cannot be read.
+pub fn is_served(settings: &Settings) -> Result<bool> {
+    let url = &settings.database.url;
+    let database = tidings_store::database_path(url, &settings.server.data_dir)?;
+    Ok(tidings_store::is_on_server(url) || tidings_store::serve_note(&database)?.is_some())
+}
+
+/// The key for sensitive letters, made if there is none; but for a database that is there already it has to be there, too.
+///
+/// # Errors
+/// If it is missing, or cannot be used.
+pub fn key(settings: &Settings, database_is_there: bool) -> Result<SealKey> {
+    let file = settings.server.data_dir.join(KEY_FILE);
+    match &settings.database.key {
+        Some(key) => Ok(SealKey::from_text(key.reveal())?),
+        // A new key beside an old database would only hide that the right one is missing.
+        None if !file.exists() && database_is_there => {
+            bail!("the key for sensitive letters is missing: {} belongs to the database and must be restored with it", file.display())
+        }
+        None => Ok(SealKey::load_or_create(&file)?),
     }
-    Ok(Some(tidings_store::lock_on_server(url.reveal()).await?))
 }
 
 /// Opens the database.
@@ -122,15 +138,7 @@ pub async fn lock_on_server(settings: &Settings) -> Result<Option<ServerLock>> {
 pub async fn store(settings: &Settings) -> Result<Arc<dyn Database>> {
     let data_dir = settings.server.data_dir.clone();
     std::fs::create_dir_all(&data_dir).with_context(|| format!("making the folder {}", data_dir.display()))?;
-    let key_file = data_dir.join(KEY_FILE);
-    let key = match &settings.database.key {
-        Some(key) => SealKey::from_text(key.reveal())?,
-        // A new key beside an old database would only hide that the right one is missing.
-        None if !key_file.exists() && tidings_store::database_path(&settings.database.url, &data_dir)?.exists() => {
-            bail!("the key for sensitive letters is missing: {} belongs to the database and must be restored with it", key_file.display())
-        }
-        None => SealKey::load_or_create(&key_file)?,
-    };
+    let key = key(settings, tidings_store::database_path(&settings.database.url, &data_dir)?.exists())?;
     let options = OpenOptions {
         url: settings.database.url_with_password().reveal().to_owned(),
         data_dir,
@@ -155,7 +163,7 @@ pub fn stationery(settings: &Settings) -> Result<Arc<Stationery>> {
         name: organisation.name.clone(),
         logo,
         colour: organisation.colour.clone(),
-        default_locale: organisation.default_locale.clone(),
+        default_locale: crate::agent::culture(settings).unwrap_or(&organisation.default_locale).clone(),
         default_timezone: organisation.default_timezone.iana_name().unwrap_or("UTC").to_owned(),
         website: organisation.website.clone(),
     };
@@ -177,6 +185,7 @@ pub fn desk(settings: Settings) -> Result<Desk> {
         guard: settings.safety.guard(),
         queries: queries(&settings.queries)?,
         flood: settings.safety.flood,
+        unhealthy: settings.bounces.unhealthy,
         rules: Arc::new(settings.rules),
         clock: Arc::new(SystemClock),
     }))
@@ -216,12 +225,18 @@ pub struct House {
     pub intake: Arc<Intake>,
     /// The directories' side of the door.
     pub feed: Arc<Feed>,
+    /// The door for what comes back.
+    pub reports: Arc<tidings_bounces::Reports>,
+    /// The mailbox that reports are fetched from.
+    pub mailbox: Option<MailboxPlan>,
     /// The ways out, in order.
     pub relays: Vec<RelayPlan>,
     /// The database's section.
     pub database: sections::Database,
     /// What is said in the log.
     pub log: sections::Log,
+    /// What only an agent's file says.
+    pub agent: Option<sections::Agent>,
     alerts: sections::Alerts,
     news: Newswire,
 }
@@ -243,17 +258,23 @@ impl House {
     /// Whatever keeps one of the parts from being built.
     pub async fn build(settings: Settings) -> Result<Self> {
         let store = store(&settings).await?;
-        let relays = settings.relays.iter().map(plan).collect();
+        let relays = bounces::plans(&settings.relays, &store.return_paths());
+        let reports = Arc::new(tidings_bounces::Reports::new(store.clone(), bounces::terms(&settings.bounces)));
         let (server, database, log) = (settings.server.clone(), settings.database.clone(), settings.log);
-        let (safety, alerts) = (settings.safety.clone(), settings.alerts.clone());
-        let intake = Arc::new(Intake::open(store.clone(), desk(settings)?).await?.with_mirror(store.clone()));
+        let (safety, alerts, agent) = (settings.safety.clone(), settings.alerts.clone(), settings.agent.clone());
+        let mailbox = bounces::mailbox(&settings.bounces);
+        let intake = Arc::new(Intake::open(store.clone(), desk(settings)?).await?.with_database(store.clone()));
+        // Until it joins it is no member, and names what it accepts by one of the numbers that no member has.
+        let [number] = crate::clock::random()?;
+        intake.renumber(NODE_NUMBERS + u16::from(number));
         let feed = Arc::new(Feed::new(Arc::clone(&intake), store.clone()));
-        Ok(Self { server, safety, store, intake, feed, relays, database, log, alerts, news: Newswire::default() })
+        Ok(Self { server, safety, store, intake, feed, reports, mailbox, relays, database, log, agent, alerts, news: Newswire::default() })
     }
 
     /// Goes by other relays, rails, alerts, rules and letters from now on; the postman and the herald are told apart.
-    pub fn refit(&mut self, relays: Vec<RelayPlan>, safety: sections::Safety, alerts: sections::Alerts, desk: Desk) {
+    pub fn refit(&mut self, relays: Vec<RelayPlan>, safety: sections::Safety, alerts: sections::Alerts, terms: Terms, desk: Desk) {
         self.intake.refit(desk);
+        self.reports.refit(terms);
         (self.relays, self.safety, self.alerts) = (relays, safety, alerts);
     }
 
@@ -265,34 +286,57 @@ impl House {
         find_relay(&self.relays, name)
     }
 
-    /// Has a herald listen for news of relays; to be called before the postman is sent.
+    /// Joins those that serve the database.
+    ///
+    /// # Errors
+    /// As [`Member::join`].
+    pub async fn join(&self, duties: &Arc<Duties>) -> Result<Member> {
+        let name_file = tidings_store::database_path(&self.database.url, &self.server.data_dir)?.with_extension("node");
+        let node = NewNode {
+            shown: self.server.node.clone().unwrap_or_else(machine_name),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            offers: Vec::new(),
+            predecessor: None,
+            lease: self.server.node_lease,
+        };
+        Member::join(self.store.clone(), Arc::clone(&self.intake), Arc::clone(duties), node, name_file).await
+    }
+
+    /// What this house does alone if it falls to it, beside its directories.
+    pub fn crowd_work(&self) -> (String, Begin) {
+        let intake = Arc::clone(&self.intake);
+        (CROWDS.to_owned(), Box::new(move |_| tokio::spawn(tidings_intake::fan_out(Arc::clone(&intake)))))
+    }
+
+    /// Has a herald listen for news of relays; to be called before the postman is sent. What concerns all nodes is told by the one that `tells`.
     ///
     /// # Errors
     /// If the webhook cannot be used.
-    pub fn herald(&self) -> Result<Herald> {
+    pub fn herald(&self, tells: impl Fn() -> bool + Send + Sync + 'static) -> Result<Herald> {
         Ok(Herald::start(HeraldOptions {
             news: self.news.clone(),
             plan: herald_plan(&self.alerts, &self.relays)?,
             door: Arc::new(IntakeDoor(Arc::clone(&self.intake))),
             clock: Arc::new(SystemClock),
+            tells: Arc::new(tells),
         }))
     }
 
-    /// Tells crowds in chunks, and of what the flood guard holds, until the handle's task is ended.
+    /// Tells crowds in chunks, and of what the flood guard holds, until the handle's task is ended: where nobody else could.
     pub fn crowds(&self) -> JoinHandle<()> {
         tokio::spawn(tidings_intake::fan_out(Arc::clone(&self.intake)))
     }
 
-    /// Sends the postman on his way.
+    /// Sends the postman on his way, for a member.
     ///
     /// # Errors
     /// If the system has no random numbers for his dice.
-    pub fn postman(&self) -> Result<Postman> {
+    pub fn postman(&self, tenure: Arc<Tenure>) -> Result<Postman> {
         Ok(Postman::start(PostmanOptions {
             store: self.store.clone(),
             route: route(&self.relays, &self.safety),
             clock: Arc::new(SystemClock) as Arc<dyn Clock>,
-            node: SERVE_NODE.to_owned(),
+            tenure,
             seed: u64::from_le_bytes(crate::clock::random()?),
             news: self.news.clone(),
         }))
@@ -353,6 +397,11 @@ pub fn plan(relay: &sections::Relay) -> RelayPlan {
             min_free: pickup.min_free,
         }),
         sections::Courier::File { path } => Way::File { path: path.clone() },
+        sections::Courier::Graph(graph) => {
+            timeouts = Timeouts { connect: graph.timeouts.connect, command: graph.timeouts.command, final_dot: graph.timeouts.final_dot };
+            let plan = GraphPlan::new(graph.url.clone(), graph.mailbox.clone(), token_plan(&graph.tokens));
+            Way::Graph(if let Some(pem) = &graph.ca_pem { plan.ca_pem(pem.clone()) } else { plan })
+        }
         sections::Courier::Smtp(smtp) => {
             timeouts = Timeouts { connect: smtp.timeouts.connect, command: smtp.timeouts.command, final_dot: smtp.timeouts.final_dot };
             Way::Smtp(SmtpPlan { replies: replies(relay, &smtp.host), ..smtp_plan(smtp) })
@@ -372,6 +421,7 @@ pub fn plan(relay: &sections::Relay) -> RelayPlan {
         timeouts,
         breaker: BreakerPlan::default(),
         next: relay.next.clone(),
+        return_paths: None,
     }
 }
 
@@ -452,7 +502,8 @@ fn auth_plan(auth: &sections::Auth, host: &str, port: u16, tls: TlsMode) -> Auth
     plan.mechanism(mechanism).allow_cleartext(auth.allow_cleartext)
 }
 
-fn token_plan(tokens: &sections::OAuth2) -> TokenPlan {
+/// How access tokens are got.
+pub fn token_plan(tokens: &sections::OAuth2) -> TokenPlan {
     let proof = match &tokens.proof {
         sections::ClientProof::SecretInBody(secret) => ClientProof::SecretInBody(Secret::new(secret.reveal())),
         sections::ClientProof::SecretByBasic(secret) => ClientProof::SecretByBasic(Secret::new(secret.reveal())),

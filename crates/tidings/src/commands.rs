@@ -1,11 +1,14 @@
 //! One file a command: read arguments, ask the house, print.
 
+pub mod address;
+pub mod bounce;
 pub mod check;
 pub mod directory;
 pub mod event_file;
 pub mod event_post;
 pub mod explain;
 pub mod guard;
+pub mod node;
 pub mod outbox;
 pub mod preview;
 pub mod relay;
@@ -14,6 +17,7 @@ pub mod rules;
 pub mod rules_replay;
 pub mod send_test;
 pub mod serve;
+pub mod store;
 pub mod texts;
 pub mod token;
 

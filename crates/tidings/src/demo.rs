@@ -6,14 +6,17 @@ mod page;
 mod script;
 mod tally;
 
-use crate::{args::DemoArgs, assemble, clock, commands::block_on, http, logging};
+use crate::{args::DemoArgs, assemble, clock, commands::block_on, exit::Misuse, http, logging};
 use anyhow::{Context, Result};
 use script::Script;
-use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
+use std::{io::ErrorKind, path::Path, process::ExitCode, sync::Arc, time::Duration};
 use tidings_core::Clock;
 use tidings_sink::{Sink, SinkOptions};
 use tidings_store::TokenRecord;
 use tidings_web::{Listener, RequestIds, Scope, Surface};
+
+/// How a configuration of the demo begins.
+const HEADING: &str = "# The configuration of `tidings demo`";
 
 /// Runs the command.
 pub fn run(args: &DemoArgs) -> Result<ExitCode> {
@@ -28,6 +31,7 @@ async fn stage(folder: &Path, args: &DemoArgs) -> Result<ExitCode> {
     let sink =
         Arc::new(Sink::listen("127.0.0.1:0".parse().expect("an address"), SinkOptions::default()).context("starting the mail sink")?);
     let config = folder.join("tidings.toml");
+    must_be_ours(folder, &config)?;
     std::fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
     std::fs::write(&config, configuration(sink.addr().port())).with_context(|| format!("writing {}", config.display()))?;
 
@@ -40,8 +44,8 @@ async fn stage(folder: &Path, args: &DemoArgs) -> Result<ExitCode> {
     }
     // Before anything leaves: what earlier demos in this folder have done with is not counted again.
     let earlier = tally::over(house.store.as_ref()).await?;
-    let herald = house.herald()?;
-    let postman = house.postman()?;
+    let herald = house.herald(|| true)?;
+    let postman = house.postman(tidings_store::Tenure::alone("serve"))?;
     let crowds = house.crowds();
 
     let (token, digest) = tidings_web::mint(clock::random()?);
@@ -55,7 +59,7 @@ async fn stage(folder: &Path, args: &DemoArgs) -> Result<ExitCode> {
     let exposition = http::metrics::Exposition::install(house.store.clone(), Arc::new(clock::SystemClock))?;
     let upkeep = tokio::spawn(exposition.clone().upkeep());
     let relays = tokio::sync::watch::Sender::new(house.relays.iter().map(|relay| relay.name.clone()).collect());
-    let router = http::router(&house, &http::scim(&house), relays.subscribe(), readiness, exposition)?;
+    let router = http::router(&house, &http::scim(&house), relays.subscribe(), readiness, exposition, None)?;
     let (leave, left) = tokio::sync::watch::channel(false);
     let serving = tokio::spawn(api.serve(router, wait(left.clone())));
 
@@ -104,13 +108,42 @@ async fn for_people(script: &Arc<Script>, args: &DemoArgs, left: tokio::sync::wa
     Ok(ExitCode::SUCCESS)
 }
 
+/// Refuses a folder that is not empty and was not left by a demo: somebody's own configuration would be overwritten, and their letters go to the demo's mail sink.
+fn must_be_ours(folder: &Path, config: &Path) -> Result<()> {
+    let found = match std::fs::read_to_string(config) {
+        Ok(text) if text.starts_with(HEADING) => return Ok(()),
+        Ok(text) => format!("its tidings.toml is not one of a demo: it begins with {:?}", text.lines().next().unwrap_or_default()),
+        Err(error) if error.kind() == ErrorKind::NotFound => match something_in(folder)? {
+            Some(name) => format!("it holds {name:?} and no tidings.toml"),
+            None => return Ok(()),
+        },
+        Err(error) => return Err(error).with_context(|| format!("reading {}", config.display())),
+    };
+    let folder = folder.display();
+    Err(Misuse(format!(
+        "--dir {folder}: {found}\nThe demo writes a configuration of its own there; name a folder that is empty, new, or left by an earlier demo."
+    ))
+    .into())
+}
+
+/// The name of something that lies in a folder; `None` if it is empty or not there.
+fn something_in(folder: &Path) -> Result<Option<String>> {
+    let first = match std::fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().transpose(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    };
+    let first = first.with_context(|| format!("reading the folder {}", folder.display()))?;
+    Ok(first.map(|entry| entry.file_name().to_string_lossy().into_owned()))
+}
+
 async fn wait(mut left: tokio::sync::watch::Receiver<bool>) {
     let _ = left.wait_for(|left| *left).await;
 }
 
 fn configuration(port: u16) -> String {
     format!(
-        r##"# The configuration of `tidings demo`; a real one looks no different.
+        r##"{HEADING}; a real one looks no different.
 [organisation]
 name = "Nordwind"
 colour = "#1f6f8b"

@@ -1,7 +1,7 @@
 //! The directories' sources: made from the configuration, at work while the house is open, and exchanged when the configuration is.
 
-use crate::exit::Misuse;
-use anyhow::{Context, Result};
+use crate::{duties::Works, exit::Misuse};
+use anyhow::Result;
 use std::sync::Arc;
 use tidings_config::{self as sections, Directory, DirectorySource, Settings};
 use tidings_intake::Feed;
@@ -10,19 +10,7 @@ use tidings_sources::{
     ldap::{Bind, LdapPlan, LdapSource, Mapping, MarkerPlan, Password, Preset, Server, Tls, Way},
     scim::{Scim, ScimDirectory},
 };
-use tokio::task::JoinHandle;
-
-/// Sources at work. Dropped, they stop; whatever is recorded is recorded whole, so that may be at any point.
-#[derive(Default)]
-pub struct Sources(Vec<JoinHandle<()>>);
-
-impl Drop for Sources {
-    fn drop(&mut self) {
-        for task in &self.0 {
-            task.abort();
-        }
-    }
-}
+use tidings_store::directory_duty;
 
 /// Everything that sources need to begin; made before the sources of an older configuration stop.
 pub struct Plans {
@@ -55,23 +43,46 @@ impl Plans {
         Ok(plans)
     }
 
-    /// Sets all sources to work.
-    ///
-    /// # Errors
-    /// If a certificate or key cannot be used.
-    pub fn start(self, feed: &Arc<Feed>, scim: &Scim) -> Result<Sources> {
+    /// Opens what every node serves, and gives the work of each source that only one node at a time does.
+    pub fn works(self, feed: &Arc<Feed>, scim: &Scim) -> Works {
         scim.open(self.scim);
-        let mut sources = Sources::default();
+        let mut works = Works::new();
         for (name, plan) in self.ldap {
-            let source = LdapSource::new(&name, plan, Arc::clone(feed)).with_context(|| format!("setting up the directory {name}"))?;
-            sources.0.push(tokio::spawn(async move {
-                source.run().await;
-            }));
+            let (duty, feed) = (directory_duty(&name), Arc::clone(feed));
+            let begin = move |holder: &str| {
+                feed.mirror().fence(&name, holder);
+                match LdapSource::new(&name, plan.clone(), Arc::clone(&feed)) {
+                    Ok(source) => tokio::spawn(async move {
+                        source.run().await;
+                    }),
+                    Err(error) => {
+                        tracing::error!(directory.name = name, %error, "the directory rests");
+                        tokio::spawn(std::future::ready(()))
+                    }
+                }
+            };
+            works.insert(duty, Box::new(begin));
         }
-        let watches = self.csv.into_iter().filter_map(|plan| CsvWatch::new(Arc::clone(feed), Arc::new(plan)));
-        sources.0.extend(watches.map(|watch| tokio::spawn(watch.run())));
-        Ok(sources)
+        for plan in self.csv.into_iter().filter(|plan| plan.folder.is_some()) {
+            let (duty, feed, plan) = (directory_duty(&plan.directory), Arc::clone(feed), Arc::new(plan));
+            let begin = move |holder: &str| {
+                feed.mirror().fence(&plan.directory, holder);
+                let watch = CsvWatch::new(Arc::clone(&feed), Arc::clone(&plan));
+                tokio::spawn(async move {
+                    if let Some(watch) = watch {
+                        watch.run().await;
+                    }
+                })
+            };
+            works.insert(duty, Box::new(begin));
+        }
+        works
     }
+}
+
+/// Whether a duty is a directory's.
+pub fn is_directory(duty: &str) -> bool {
+    duty.starts_with(&directory_duty(""))
 }
 
 /// What keeps the directories' plans from being followed, a line each.

@@ -2,15 +2,19 @@
 
 #![allow(unreachable_pub, reason = "a binary has no outside; `pub` is what one room of it shows the others")]
 
+mod agent;
 mod args;
 mod assemble;
+mod bounces;
 mod clock;
 mod commands;
 mod demo;
 mod directories;
+mod duties;
 mod exit;
 mod http;
 mod logging;
+mod member;
 mod output;
 mod reload;
 
@@ -34,7 +38,8 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(args) => demo::run(&args),
-        Command::Serve(args) => commands::serve::run(&args),
+        Command::Serve(args) => commands::serve::run(&args.config, commands::serve::Trade::Serve),
+        Command::Agent(args) => agent::run(&args),
         Command::Reload(args) => commands::reload::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::SendTest(args) => commands::send_test::run(args),
@@ -43,10 +48,14 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Preview(args) => commands::preview::run(&args),
         Command::Outbox(command) => commands::outbox::run(command),
         Command::Guard(command) => commands::guard::run(command),
+        Command::Bounce(args) => commands::bounce::run(&args),
+        Command::Address(command) => commands::address::run(command),
         Command::Relay(command) => commands::relay::run(command),
+        Command::Node(command) => commands::node::run(command),
         Command::Directory(command) => commands::directory::run(command),
         Command::Rules(command) => commands::rules::run(command),
         Command::Token(command) => commands::token::run(command),
+        Command::Store(command) => commands::store::run(command),
         Command::Completion { shell } => commands::texts::completion(shell),
         Command::Man { folder } => commands::texts::man(&folder),
         Command::Config { what } => commands::texts::config(what),

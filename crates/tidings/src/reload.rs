@@ -2,6 +2,7 @@
 
 use crate::{
     assemble::{self, House, environment},
+    bounces,
     directories::Plans,
     exit::Misuse,
 };
@@ -68,13 +69,16 @@ impl Reloader {
         let settings = loaded.settings;
         said.extend(waits_for_a_restart(house, &settings));
         // Everything that can fail comes first.
-        let relays: Vec<_> = settings.relays.iter().map(assemble::plan).collect();
+        let relays = bounces::plans(&settings.relays, &house.store.return_paths());
+        let terms = bounces::terms(&settings.bounces);
+        let mailbox = bounces::mailbox(&settings.bounces);
         let (safety, alerts) = (settings.safety.clone(), settings.alerts.clone());
         let plans = Plans::of(&settings)?;
         let herald_plan = assemble::herald_plan(&alerts, &relays)?;
         let desk = assemble::desk(settings)?;
         let refit = postman.refit(assemble::route(&relays, &safety));
-        house.refit(relays, safety, alerts, desk);
+        house.refit(relays, safety, alerts, terms, desk);
+        house.mailbox = mailbox;
         herald.refit(herald_plan);
         for (word, relays) in [("new", refit.added), ("changed", refit.changed), ("no longer there", refit.removed)] {
             said.extend(relays.iter().map(|relay| format!("relay {relay}: {word}")));
@@ -95,8 +99,11 @@ fn waits_for_a_restart(house: &House, settings: &Settings) -> Vec<String> {
         ("server.listen", old.listen != new.listen),
         ("server.data_dir", old.data_dir != new.data_dir),
         ("server.tls_cert_file and server.tls_key_file", old.tls != new.tls),
+        ("server.node and server.node_lease", (&old.node, old.node_lease) != (&new.node, new.node_lease)),
         ("server.max_body", old.max_body_bytes != new.max_body_bytes),
+        ("server.client_ca_file and server.client_names", old.clients != new.clients),
         ("log", house.log != settings.log),
+        ("PasswordResetSettings", house.agent != settings.agent),
         ("database", house.database != settings.database),
     ];
     let differs = differs.into_iter().filter(|(_, differs)| *differs);

@@ -99,6 +99,14 @@ pub enum TlsError {
         /// The key file.
         key: PathBuf,
     },
+    /// The file of clients' authorities cannot be used.
+    #[error("the authorities in {} cannot vouch for clients: {reason}", path.display())]
+    Authorities {
+        /// The file.
+        path: PathBuf,
+        /// What the TLS library said.
+        reason: String,
+    },
     /// Anything else the TLS library refuses.
     #[error("the certificate in {} with the key in {} cannot be used", cert.display(), key.display())]
     Refused {

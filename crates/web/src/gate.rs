@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::extract::Request;
-use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::{BoxFuture, Either, FutureExt};
 use tokio::sync::Mutex;
@@ -20,7 +20,8 @@ use tower::{Layer, Service};
 use crate::cache::GrantCache;
 use crate::error::chain;
 use crate::problem::Problem;
-use crate::token::{Grant, Scope, TokenDigest, TokenKeeper, looks_minted};
+use crate::tls::ClientCertificate;
+use crate::token::{Grant, Scope, ScopeSet, TokenDigest, TokenKeeper, looks_minted};
 
 const FLIGHTS: usize = 16;
 const KEEPER_RETRY: Duration = Duration::from_secs(2);
@@ -49,6 +50,8 @@ struct Inner {
     clock: Box<dyn Fn() -> SystemTime + Send + Sync>,
     cache: GrantCache,
     flights: [Mutex<()>; FLIGHTS],
+    /// Whether routes with a scope are for holders of certificates alone.
+    certificates: bool,
 }
 
 impl TokenGate {
@@ -59,7 +62,16 @@ impl TokenGate {
             clock: Box::new(clock),
             cache: GrantCache::new(limits.remembered, limits.remember_for),
             flights: std::array::from_fn(|_| Mutex::new(())),
+            certificates: false,
         }))
+    }
+
+    /// The same gate, which demands a certificate that counts ([`crate::TlsFiles::clients`]) before every route it guards: without one 403, whatever token is shown. Who
+    /// has one may post events without a token; for everything else it takes the token, too.
+    #[must_use]
+    pub fn with_certificates(self) -> Self {
+        let inner = Arc::into_inner(self.0).expect("a gate is set up before it is shared");
+        Self(Arc::new(Inner { certificates: true, ..inner }))
     }
 
     /// A layer for routes that need `scope`: without a token 401, with an unknown or expired one 401, without the scope 403. Behind it,
@@ -136,6 +148,25 @@ pub struct RequireScope {
 }
 
 impl RequireScope {
+    /// Whether the certificate alone lets the request through; a token, if one is shown, is to be judged all the same.
+    fn certified(&self, request: &mut Request) -> Result<bool, Problem> {
+        let refused =
+            |detail: String| Problem::typed(StatusCode::FORBIDDEN, "client-certificate", "A certificate is needed").detail(detail);
+        let certificate = request.extensions().get::<ClientCertificate>();
+        let certificate =
+            certificate.ok_or_else(|| refused("this route is for clients that show a certificate (mutual TLS)".to_owned()))?;
+        if !certificate.counts {
+            return Err(refused(format!("the certificate of `{}` is not one of those that are let in", certificate.name)));
+        }
+        if self.scope != Scope::EventsWrite || request.headers().contains_key(AUTHORIZATION) {
+            return Ok(false);
+        }
+        let name = format!("certificate:{}", certificate.name);
+        let grant = Grant { name, scopes: ScopeSet::from_iter([Scope::EventsWrite]), expires: None };
+        request.extensions_mut().insert(Arc::new(grant));
+        Ok(true)
+    }
+
     /// Lets the request through with its grant attached, or says why not.
     fn admit(&self, grant: Result<Arc<Grant>, Problem>, request: &mut Request) -> Result<(), Problem> {
         let grant = grant?;
@@ -177,6 +208,13 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let refuse = |problem: Problem| Either::Right(std::future::ready(Ok(problem.into_response())).boxed());
+        if self.require.gate.0.certificates {
+            match self.require.certified(&mut request) {
+                Ok(true) => return Either::Left(self.inner.call(request)),
+                Ok(false) => {}
+                Err(problem) => return refuse(problem),
+            }
+        }
         let digest = match presented(request.headers()) {
             Ok(digest) => digest,
             Err(problem) => return refuse(problem),

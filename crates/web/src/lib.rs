@@ -28,5 +28,5 @@ pub use problem::{FieldError, PROBLEM_JSON, Problem};
 pub use request_id::{RequestId, RequestIds, X_REQUEST_ID};
 pub use serve::{ConnectionLimits, Farewell, Listener};
 pub use surface::Surface;
-pub use tls::TlsFiles;
+pub use tls::{ClientCertificate, ClientCheck, TlsFiles};
 pub use token::{Grant, Scope, ScopeSet, TOKEN_PREFIX, TokenDigest, TokenKeeper, mint};

@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
 use crate::error::{BindError, TlsError, chain};
-use crate::tls::TlsFiles;
+use crate::tls::{ClientCertificate, ClientCheck, TlsFiles};
 use crate::wire::Wire;
 
 /// Largest head of a request (request line and all headers) we read.
@@ -72,6 +72,7 @@ pub struct Listener {
     tcp: TcpListener,
     bound: SocketAddr,
     tls: Option<TlsAcceptor>,
+    clients: Option<ClientCheck>,
     limits: ConnectionLimits,
 }
 
@@ -86,15 +87,16 @@ impl Listener {
         let candidates: Vec<SocketAddr> = candidates.collect();
         let tcp = TcpListener::bind(&candidates[..]).await.map_err(|source| BindError::from_io(address, source))?;
         let bound = tcp.local_addr().map_err(|source| BindError::from_io(address, source))?;
-        Ok(Self { tcp, bound, tls: None, limits: ConnectionLimits::default() })
+        Ok(Self { tcp, bound, tls: None, clients: None, limits: ConnectionLimits::default() })
     }
 
-    /// Speaks TLS on every connection.
+    /// Speaks TLS on every connection, and asks clients for certificates if the files name authorities for them.
     ///
     /// # Errors
     /// [`TlsError`] naming the file that cannot be used.
     pub fn with_tls(mut self, files: &TlsFiles) -> Result<Self, TlsError> {
         self.tls = Some(TlsAcceptor::from(files.load()?));
+        self.clients.clone_from(&files.clients);
         Ok(self)
     }
 
@@ -116,13 +118,13 @@ impl Listener {
     }
 
     /// Answers requests with `router` until `shutdown` ends, then closes in order. Handlers find the client's address in
-    /// `ConnectInfo<SocketAddr>`. Dropping the returned future drops all connections.
+    /// `ConnectInfo<SocketAddr>`, and its certificate, if it has shown one, in `Extension<ClientCertificate>`. Dropping the returned future drops all connections.
     pub async fn serve(self, router: Router, shutdown: impl Future<Output = ()>) -> Farewell {
-        let Self { tcp, bound, tls, limits } = self;
+        let Self { tcp, bound, tls, clients, limits } = self;
         let slots = Arc::new(Semaphore::new(limits.connections as usize));
         let (phase, phases) = watch::channel(Phase::Serving);
         let hurry = Arc::new(AtomicBool::new(false));
-        let host = Arc::new(Host { router: router.with_state(()), tls, limits, hurry: Arc::clone(&hurry) });
+        let host = Arc::new(Host { router: router.with_state(()), tls, clients, limits, hurry: Arc::clone(&hurry) });
 
         let mut shutdown = std::pin::pin!(shutdown);
         tracing::info!(server.addr = %bound, server.tls = host.tls.is_some(), "listening");
@@ -190,6 +192,7 @@ fn is_the_clients(error: &io::Error) -> bool {
 struct Host {
     router: Router,
     tls: Option<TlsAcceptor>,
+    clients: Option<ClientCheck>,
     limits: ConnectionLimits,
     hurry: Arc<AtomicBool>,
 }
@@ -202,12 +205,16 @@ impl Host {
             tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
         let Some(acceptor) = &self.tls else {
-            return self.converse(stream, peer, phases).await;
+            return self.converse(stream, peer, None, phases).await;
         };
         let handshake = tokio::time::timeout(self.limits.handshake, acceptor.accept(stream));
         tokio::select! {
             done = handshake => match done {
-                Ok(Ok(stream)) => self.converse(stream, peer, phases).await,
+                Ok(Ok(stream)) => {
+                    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+                    let certificate = self.clients.as_ref().zip(shown).map(|(clients, shown)| clients.judge(shown));
+                    self.converse(stream, peer, certificate, phases).await;
+                }
                 Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
                 Err(_) => tracing::debug!("a TLS handshake took too long"),
             },
@@ -215,13 +222,16 @@ impl Host {
         }
     }
 
-    async fn converse<T>(&self, stream: T, peer: SocketAddr, mut phases: watch::Receiver<Phase>)
+    async fn converse<T>(&self, stream: T, peer: SocketAddr, certificate: Option<ClientCertificate>, mut phases: watch::Receiver<Phase>)
     where
         T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let wire = Wire::new(stream, self.limits.write_stall, Arc::clone(&self.hurry));
         let service = service_fn(|mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
+            if let Some(certificate) = &certificate {
+                request.extensions_mut().insert(certificate.clone());
+            }
             self.router.clone().call(request.map(axum::body::Body::new) as Request)
         });
         let connection = http1::Builder::new()

@@ -24,6 +24,8 @@ pub enum Scope {
     EventsWrite,
     /// Provision users and groups by SCIM: `scim:write`.
     ScimWrite,
+    /// Post reports about letters that came back: `bounces:write`.
+    BouncesWrite,
     /// Look at outbox items and traces: `outbox:read`.
     OutboxRead,
     /// Retry, cancel, hold and release outbox items: `outbox:write`.
@@ -34,13 +36,14 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope, in the order they are listed to people.
-    pub const ALL: [Self; 5] = [Self::EventsWrite, Self::ScimWrite, Self::OutboxRead, Self::OutboxWrite, Self::Admin];
+    pub const ALL: [Self; 6] = [Self::EventsWrite, Self::ScimWrite, Self::BouncesWrite, Self::OutboxRead, Self::OutboxWrite, Self::Admin];
 
     /// The name as it is written in commands, files and challenges.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::EventsWrite => "events:write",
             Self::ScimWrite => "scim:write",
+            Self::BouncesWrite => "bounces:write",
             Self::OutboxRead => "outbox:read",
             Self::OutboxWrite => "outbox:write",
             Self::Admin => "admin",
@@ -213,7 +216,7 @@ mod tests {
         let error = "events:write,outbox:delete".parse::<ScopeSet>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`outbox:delete` is not a scope (allowed: events:write, scim:write, outbox:read, outbox:write, admin)"
+            "`outbox:delete` is not a scope (allowed: events:write, scim:write, bounces:write, outbox:read, outbox:write, admin)"
         );
         assert_eq!(" , ".parse::<ScopeSet>(), Err(ScopeError::Empty));
     }

@@ -1,4 +1,4 @@
-//! `oauth2` of a relay's `auth`: access tokens in place of a password.
+//! `oauth2` of an `auth`: access tokens in place of a password.
 
 use crate::{
     keys::{Section, Shape, key, preset},
@@ -16,7 +16,7 @@ pub(crate) static OAUTH2: Section = Section {
             "provider",
             Shape::Choice(&["generic", "microsoft", "google"], &[]),
             "generic",
-            "Whose defaults hold for `token_url`, `scope` and `grant`: Microsoft's, Google's, or nobody's. Every one of them can be written.",
+            "Whose defaults hold for `token_url`, `scope` and `grant`: Microsoft's, Google's, or nobody's. Every one of them can be written. `microsoft` if absent for relays of the kind `graph`.",
         ),
         key("tenant", Shape::Text, "microsoft: the directory's id or domain name; required unless `token_url` is written."),
         key("token_url", Shape::Url, "The token endpoint, https; required for `generic`."),
@@ -130,26 +130,57 @@ enum Provider {
     Google,
 }
 
-impl Provider {
-    /// The scope that lets a client send mail by SMTP.
-    fn scope(self) -> Option<&'static str> {
+/// What tokens are asked for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Purpose {
+    /// To sign in to a mail server.
+    Mail,
+    /// To call Microsoft Graph.
+    Graph {
+        /// The host of Microsoft's token endpoint in this cloud.
+        login: &'static str,
+        /// The scope of the cloud's Graph.
+        scope: &'static str,
+    },
+}
+
+impl Purpose {
+    /// Whose defaults hold if the configuration does not say.
+    fn provider(self) -> &'static str {
         match self {
-            Self::Generic => None,
-            Self::Microsoft => Some("https://outlook.office365.com/.default"),
-            Self::Google => Some("https://mail.google.com/"),
+            Self::Mail => "generic",
+            Self::Graph { .. } => "microsoft",
+        }
+    }
+
+    fn scope(self, provider: Provider) -> Option<&'static str> {
+        match (provider, self) {
+            (Provider::Generic, _) => None,
+            (Provider::Microsoft, Self::Graph { scope, .. }) => Some(scope),
+            (Provider::Microsoft, Self::Mail) => Some("https://outlook.office365.com/.default"),
+            (Provider::Google, _) => Some("https://mail.google.com/"),
+        }
+    }
+
+    /// The host of Microsoft's token endpoint.
+    fn login(self) -> &'static str {
+        match self {
+            Self::Mail => "login.microsoftonline.com",
+            Self::Graph { login, .. } => login,
         }
     }
 }
 
 /// Reads the table; what stands against it is told.
-pub(crate) fn build(loading: &Loading<'_>, table: &Table<'_>) -> Option<OAuth2> {
-    let provider = match table.text("provider")? {
+pub(crate) fn build(loading: &Loading<'_>, table: &Table<'_>, purpose: Purpose) -> Option<OAuth2> {
+    let word = if table.has("provider") { table.text("provider")? } else { purpose.provider() };
+    let provider = match word {
         "microsoft" => Provider::Microsoft,
         "google" => Provider::Google,
         "generic" => Provider::Generic,
         _ => return None,
     };
-    let token_url = token_url(loading, table, provider);
+    let token_url = token_url(loading, table, provider, purpose);
     let key = key_file(loading, table, provider);
     let (client_of_key, key) = key.map_or((None, None), |(client, key)| (client, Some(key)));
     let client_id = table.owned("client_id").or(client_of_key);
@@ -167,7 +198,7 @@ pub(crate) fn build(loading: &Loading<'_>, table: &Table<'_>) -> Option<OAuth2> 
         loading.problem(at, table.key("grant"), message);
     }
     let ca_pem = loading.pem(table, "ca_file", "CERTIFICATE");
-    let scope = table.owned("scope").or_else(|| provider.scope().map(str::to_owned));
+    let scope = table.owned("scope").or_else(|| purpose.scope(provider).map(str::to_owned));
     Some(OAuth2 { token_url: token_url?, client_id: client_id?, proof: proof?, grant, scope, ca_pem })
 }
 
@@ -175,7 +206,7 @@ fn has_secret(table: &Table<'_>) -> bool {
     ["client_secret", "client_secret_file", "client_secret_env", "client_secret_command"].iter().any(|way| table.has(way))
 }
 
-fn token_url(loading: &Loading<'_>, table: &Table<'_>, provider: Provider) -> Option<String> {
+fn token_url(loading: &Loading<'_>, table: &Table<'_>, provider: Provider, purpose: Purpose) -> Option<String> {
     let tenant = table.text("tenant");
     if let Some(tenant) = tenant {
         if provider != Provider::Microsoft {
@@ -201,7 +232,7 @@ fn token_url(loading: &Loading<'_>, table: &Table<'_>, provider: Provider) -> Op
     }
     written.or_else(|| match (provider, tenant) {
         (Provider::Google, _) => Some("https://oauth2.googleapis.com/token".to_owned()),
-        (Provider::Microsoft, Some(tenant)) => Some(format!("https://login.microsoftonline.com/{tenant}/oauth2/v2.0/token")),
+        (Provider::Microsoft, Some(tenant)) => Some(format!("https://{}/{tenant}/oauth2/v2.0/token", purpose.login())),
         (Provider::Microsoft, None) => {
             loading.problem(table.at(), table.key("tenant"), "is missing; write the directory's id or domain name, or a `token_url`");
             None
@@ -214,7 +245,7 @@ fn token_url(loading: &Loading<'_>, table: &Table<'_>, provider: Provider) -> Op
 }
 
 /// Https, or http within this machine.
-fn travels_safely(url: &str) -> bool {
+pub(super) fn travels_safely(url: &str) -> bool {
     let lower = url.to_ascii_lowercase();
     let Some(rest) = lower.strip_prefix("http://") else { return lower.starts_with("https://") };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();

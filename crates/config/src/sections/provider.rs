@@ -66,6 +66,18 @@ static PROVIDERS: &[Provider] = &[
     },
 ];
 
+/// Microsoft Graph, which is a kind of relay and no preset: the calls at a time that Graph allows, and the limits of a mailbox of Exchange Online.
+pub(crate) static GRAPH: Provider = Provider {
+    name: "graph",
+    host: None,
+    host_example: "graph.microsoft.com",
+    port: 443,
+    tls: "implicit",
+    sessions: Some(4),
+    per_minute: Some(30),
+    per_day: Some(10_000),
+};
+
 /// The preset of this name.
 pub(crate) fn find(name: &str) -> Option<&'static Provider> {
     PROVIDERS.iter().find(|provider| provider.name == name)

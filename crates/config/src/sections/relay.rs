@@ -1,6 +1,7 @@
 //! `[[relay]]`: the ways out.
 
 use super::{
+    graph::{self, Graph},
     provider::{self, Provider},
     replies::{self, ReplyRule},
     smtp::{self, Smtp},
@@ -21,6 +22,7 @@ use tidings_core::{
     Address,
     address::is_header_safe,
     retry::{RetryPolicy, Rhythm},
+    verp::LONGEST_LOCAL,
 };
 
 pub(crate) static RELAY: Section = Section {
@@ -29,9 +31,9 @@ pub(crate) static RELAY: Section = Section {
         key("name", Shape::Text, "Its name, unique among the relays; required, `appsettings` if absent beside `appsettings`."),
         preset(
             "kind",
-            Shape::Choice(&["smtp", "pickup", "file"], &["http", "graph"]),
+            Shape::Choice(&["smtp", "graph", "pickup", "file"], &["http"]),
             "smtp",
-            "`smtp` speaks to a mail server, `pickup` writes into its pickup directory, `file` appends everything to one file.",
+            "`smtp` speaks to a mail server, `graph` sends from a mailbox of Exchange Online by Microsoft Graph, `pickup` writes into a mail server's pickup directory, `file` appends everything to one file.",
         ),
         key(
             "appsettings",
@@ -47,6 +49,12 @@ pub(crate) static RELAY: Section = Section {
         key("from_name", Shape::Text, "The name beside the sender's address; the organisation's name if absent."),
         key("reply_to", Shape::Address, "Where answers go; to `from` if absent."),
         key("envelope_from", Shape::Address, "Where bounces go (MAIL FROM, RFC 5321); to `from` if absent."),
+        preset(
+            "verp",
+            Shape::Flag,
+            "false",
+            "Whether each letter gets an envelope sender of its own, `local+ITEM-SEAL@domain`, by which its report is matched whatever the report says (VERP). The mail server of that domain must deliver `local+…` to where bounces are read.",
+        ),
         key("host", Shape::Expression, "smtp: name or IP address of the mail server; required unless `preset` gives it."),
         key("port", Shape::Port, "smtp: its port; 465 for `implicit`, 587 for `starttls`, otherwise 25 if absent."),
         preset(
@@ -58,16 +66,20 @@ pub(crate) static RELAY: Section = Section {
         key(
             "ca_file",
             Shape::Path,
-            "smtp: PEM file with the authorities that the server's certificate may come from; the system's if absent.",
+            "smtp, graph: PEM file with the authorities that the server's certificate may come from; the system's if absent.",
         ),
         key("client_cert_file", Shape::Path, "smtp: PEM file with the certificate shown to the server; with `client_key_file`."),
         key("client_key_file", Shape::Path, "smtp: PEM file with its private key."),
         preset("tls_min", Shape::Choice(&["1.2", "1.3"], &[]), "1.2", "smtp: the oldest version of TLS that is spoken."),
-        key("auth", Shape::Table(&smtp::AUTH), "smtp: how to sign in; not at all if absent."),
+        key(
+            "auth",
+            Shape::Table(&smtp::AUTH),
+            "smtp: how to sign in; not at all if absent. graph: whose mailbox sends, and how access tokens are got; required.",
+        ),
         key("limits", Shape::Table(&LIMITS), "How much at once."),
         key("replies", Shape::Tables(&replies::REPLIES), "smtp: what refusals mean, where the built-in table is not right about it."),
         key("retry", Shape::Table(&RETRY), "When a refused letter is tried again."),
-        key("timeouts", Shape::Table(&smtp::TIMEOUTS), "smtp: how long to wait for an answer."),
+        key("timeouts", Shape::Table(&smtp::TIMEOUTS), "smtp, graph: how long to wait for an answer."),
         preset("pipelining", Shape::Flag, "true", "smtp: whether commands are sent ahead of replies if the server offers PIPELINING."),
         preset(
             "chunking",
@@ -85,6 +97,17 @@ pub(crate) static RELAY: Section = Section {
             "next",
             Shape::Text,
             "The relay that takes over while this one is held: after a failed probe or 5 seconds it sends the letters, except those that hold a secret, which wait.",
+        ),
+        preset(
+            "cloud",
+            Shape::Choice(graph::CLOUD_NAMES, &[]),
+            "global",
+            "graph: which deployment of Microsoft 365; it gives `url`, the token endpoint's host and the scope. If absent, the one whose host `url` names.",
+        ),
+        key(
+            "url",
+            Shape::Url,
+            "graph: the API with its version, `https://graph.microsoft.com/v1.0` in the global cloud; the cloud's if absent.",
         ),
         key("folder", Shape::Path, "pickup: the folder that the mail server empties; required."),
         preset(
@@ -122,20 +145,25 @@ const MOST: i64 = 1_000_000_000;
 static LIMITS: Section = Section {
     meaning: "How much at once.",
     keys: &[
-        preset("sessions", Shape::Number(1, 1000), "5", "The most sessions open at a time."),
+        preset(
+            "sessions",
+            Shape::Number(1, 1000),
+            "5",
+            "The most sessions open at a time. graph: the most calls at a time, 4 if absent and at most.",
+        ),
         preset("messages_per_session", Shape::Number(1, 1_000_000), "100", "The most letters sent in one session."),
         preset(
             "per_minute",
             Shape::Number(0, MOST),
             "0",
-            "The most letters handed over within any 60 seconds; 0 is without limit, also without the preset's.",
+            "The most letters handed over within any 60 seconds; 0 is without limit, also without the preset's. graph: 30 if absent.",
         ),
         preset("per_hour", Shape::Number(0, MOST), "0", "The most letters handed over within any hour; 0 is without limit."),
         preset(
             "per_day",
             Shape::Number(0, MOST),
             "0",
-            "The most letters handed over within any 24 hours, restarts included; 0 is without limit.",
+            "The most letters handed over within any 24 hours, restarts included; 0 is without limit. graph: 10000 if absent.",
         ),
         preset("sessions_per_minute", Shape::Number(0, MOST), "0", "The most sessions begun within any 60 seconds; 0 is without limit."),
     ],
@@ -155,29 +183,31 @@ static RETRY: Section = Section {
     ],
 };
 
-/// The keys that only one kind of relay has.
-const OF_ONE_KIND: [(&str, &str); 21] = [
-    ("replay", "pickup"),
-    ("drain_within", "pickup"),
-    ("max_waiting", "pickup"),
-    ("min_free", "pickup"),
-    ("preset", "smtp"),
-    ("replies", "smtp"),
-    ("host", "smtp"),
-    ("port", "smtp"),
-    ("tls", "smtp"),
-    ("ca_file", "smtp"),
-    ("client_cert_file", "smtp"),
-    ("client_key_file", "smtp"),
-    ("tls_min", "smtp"),
-    ("auth", "smtp"),
-    ("timeouts", "smtp"),
-    ("pipelining", "smtp"),
-    ("chunking", "smtp"),
-    ("dsn", "smtp"),
-    ("folder", "pickup"),
-    ("x_headers", "pickup"),
-    ("path", "file"),
+/// The keys that not every kind of relay has.
+const OF_SOME_KINDS: [(&str, &[&str]); 23] = [
+    ("replay", &["pickup"]),
+    ("drain_within", &["pickup"]),
+    ("max_waiting", &["pickup"]),
+    ("min_free", &["pickup"]),
+    ("preset", &["smtp"]),
+    ("replies", &["smtp"]),
+    ("host", &["smtp"]),
+    ("port", &["smtp"]),
+    ("tls", &["smtp"]),
+    ("ca_file", &["smtp", "graph"]),
+    ("client_cert_file", &["smtp"]),
+    ("client_key_file", &["smtp"]),
+    ("tls_min", &["smtp"]),
+    ("auth", &["smtp", "graph"]),
+    ("timeouts", &["smtp", "graph"]),
+    ("pipelining", &["smtp"]),
+    ("chunking", &["smtp"]),
+    ("dsn", &["smtp"]),
+    ("cloud", &["graph"]),
+    ("url", &["graph"]),
+    ("folder", &["pickup"]),
+    ("x_headers", &["pickup"]),
+    ("path", &["file"]),
 ];
 
 /// A way out, checked.
@@ -195,6 +225,8 @@ pub struct Relay {
     pub reply_to: Option<Address>,
     /// Where bounces go (MAIL FROM; RFC 5321 §4.1.1.2). Default: `from`.
     pub envelope_from: Address,
+    /// Whether each letter gets an envelope sender of its own (VERP). Default: no.
+    pub verp: bool,
     /// When a refused letter is tried again.
     pub retry: RetryPolicy,
     /// How much at once.
@@ -229,6 +261,8 @@ pub struct Limits {
 pub enum Courier {
     /// By SMTP.
     Smtp(Box<Smtp>),
+    /// By Microsoft Graph.
+    Graph(Box<Graph>),
     /// By a file each in a pickup directory.
     Pickup(Pickup),
     /// All appended to one file.
@@ -260,6 +294,7 @@ impl Courier {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Smtp(_) => "smtp",
+            Self::Graph(_) => "graph",
             Self::Pickup(_) => "pickup",
             Self::File { .. } => "file",
         }
@@ -327,7 +362,8 @@ fn relay(loading: &Loading<'_>, table: &Table<'_>, name: String, rails: &mut Vec
         loading.problem(table.at(), table.key("from"), beside);
     }
     let retry = retry(loading, &table.table("retry"));
-    let limits = limits(&table.table("limits"), provider);
+    let paced = if table.text("kind") == Some("graph") { Some(&provider::GRAPH) } else { provider };
+    let limits = limits(&table.table("limits"), paced);
     let replies = replies::build(loading, table);
     let from = from?;
     Some(Relay {
@@ -335,6 +371,7 @@ fn relay(loading: &Loading<'_>, table: &Table<'_>, name: String, rails: &mut Vec
         courier: courier?,
         from_name: table.owned("from_name").or(foreign_name).filter(|name| is_header_safe(name)),
         reply_to: table.address("reply_to"),
+        verp: verp(loading, table, table.address("envelope_from").as_ref().unwrap_or(&from)),
         envelope_from: table.address("envelope_from").unwrap_or_else(|| from.clone()),
         from,
         retry,
@@ -343,6 +380,16 @@ fn relay(loading: &Loading<'_>, table: &Table<'_>, name: String, rails: &mut Vec
         replies,
         next: table.owned("next"),
     })
+}
+
+/// Whether envelope senders name their items; the local part must have room for that.
+fn verp(loading: &Loading<'_>, table: &Table<'_>, sender: &Address) -> bool {
+    let wanted = table.flag("verp");
+    if wanted && (sender.local().len() > LONGEST_LOCAL || sender.local().starts_with('"')) {
+        let message = format!("needs an envelope sender whose part before the @ has at most {LONGEST_LOCAL} characters and no quotes");
+        loading.problem(table.place("verp"), table.key("verp"), message);
+    }
+    wanted
 }
 
 /// What a foreign settings file says, with the keys that would contradict it told.
@@ -373,10 +420,11 @@ fn limits(table: &Table<'_>, provider: Option<&Provider>) -> Limits {
 }
 
 fn courier(loading: &Loading<'_>, table: &Table<'_>, provider: Option<&Provider>) -> Option<Courier> {
-    let kind = table.text("kind").filter(|kind| matches!(*kind, "smtp" | "pickup" | "file"))?;
+    let kind = table.text("kind").filter(|kind| matches!(*kind, "smtp" | "graph" | "pickup" | "file"))?;
     for (name, at) in table.written() {
-        if let Some((_, its_kind)) = OF_ONE_KIND.iter().find(|(of_one, its_kind)| *of_one == name && *its_kind != kind) {
-            loading.problem(at, table.key(name), format!("belongs to relays of the kind \"{its_kind}\"; this one is \"{kind}\""));
+        if let Some((_, kinds)) = OF_SOME_KINDS.iter().find(|(of_some, kinds)| *of_some == name && !kinds.contains(&kind)) {
+            let kinds = kinds.iter().map(|kind| format!("\"{kind}\"")).collect::<Vec<_>>().join(" or ");
+            loading.problem(at, table.key(name), format!("belongs to relays of the kind {kinds}; this one is \"{kind}\""));
         }
     }
     let needs = |name: &str| {
@@ -386,6 +434,7 @@ fn courier(loading: &Loading<'_>, table: &Table<'_>, provider: Option<&Provider>
     };
     match kind {
         "smtp" => smtp::build(loading, table, provider).map(|smtp| Courier::Smtp(Box::new(smtp))),
+        "graph" => graph::build(loading, table).map(|graph| Courier::Graph(Box::new(graph))),
         "pickup" => {
             needs("folder");
             let folder = table.file("folder", loading)?;

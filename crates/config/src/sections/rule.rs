@@ -60,6 +60,8 @@ pub(crate) struct Beside<'a> {
     pub(crate) directories: &'a [Directory],
     /// The rule that `[alerts]` stands for.
     pub(crate) alerts: Option<Rule>,
+    /// The rule that `[bounces]` stands for, in place of the built-in one.
+    pub(crate) bounces: Option<Rule>,
 }
 
 pub(crate) fn build(loading: &Loading<'_>, tables: &[Table<'_>], beside: Beside<'_>) -> RuleSet {
@@ -89,6 +91,11 @@ pub(crate) fn build(loading: &Loading<'_>, tables: &[Table<'_>], beside: Beside<
         if !switched.is_empty() {
             built_in.directories = Directories::AllBut(switched.clone());
         }
+    }
+    if let Some(told) = beside.bounces
+        && let Some(place) = all.iter().position(|rule| rule.name == told.name)
+    {
+        all[place] = told;
     }
     all.extend(beside.alerts);
     all.extend(beside.directories.iter().flat_map(Directory::rules));

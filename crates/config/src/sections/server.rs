@@ -5,7 +5,10 @@ use crate::{
     load::Loading,
     read::Table,
 };
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+
+/// A node beats five times within its lease, and a database that fails over takes some seconds.
+const LEASES: RangeInclusive<Duration> = Duration::from_secs(3)..=Duration::from_mins(10);
 
 pub(crate) static SERVER: Section = Section {
     meaning: "Where the program listens, and where it keeps its data.",
@@ -19,7 +22,20 @@ pub(crate) static SERVER: Section = Section {
         preset("data_dir", Shape::Path, "./tidings-data", "The folder of the database and of the key made on first start."),
         key("tls_cert_file", Shape::Path, "PEM file with the server's certificate and its chain; with `tls_key_file`."),
         key("tls_key_file", Shape::Path, "PEM file with the certificate's private key."),
+        key(
+            "client_ca_file",
+            Shape::Path,
+            "PEM file with the authorities of clients (mutual TLS): with it only holders of a certificate from them may use `/v1/…`, and need no token to post events. Needs `tls_cert_file`. SCIM stays with tokens: identity providers have no certificates.",
+        ),
+        key("client_names", Shape::Texts, "Which of those certificates count: host names, or common names; all of them if absent."),
         preset("max_body", Shape::Size, "8MiB", "The largest request body that is read."),
+        key("node", Shape::Text, "What this node is called where several serve one database; the machine's name if absent."),
+        preset(
+            "node_lease",
+            Shape::Duration,
+            "20s",
+            "On PostgreSQL: how long a node may be silent before others take over its work; so long a node that dies delays its letters.",
+        ),
     ],
 };
 
@@ -34,8 +50,14 @@ pub struct Server {
     pub data_dir: PathBuf,
     /// Certificate and key, if the server speaks TLS itself. Default: none.
     pub tls: Option<ServerTls>,
+    /// Whose clients may use the API, if certificates are asked of them. Default: none, tokens alone.
+    pub clients: Option<ClientAuthority>,
     /// The largest request body that is read, in bytes. Default: 8 MiB.
     pub max_body_bytes: u64,
+    /// What this node is called where several serve one database. Default: the machine's name.
+    pub node: Option<String>,
+    /// How long a node may be silent before others take over its work. Default: 20 s.
+    pub node_lease: Duration,
 }
 
 /// The server's own certificate. Both files are there and hold PEM blocks of the right kind.
@@ -47,8 +69,18 @@ pub struct ServerTls {
     pub key_file: PathBuf,
 }
 
+/// The authorities of clients. The file is there and holds a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientAuthority {
+    /// PEM file with the authorities' certificates.
+    pub ca_file: PathBuf,
+    /// The names, host names or common names, of which a certificate must bear one. Default: any.
+    pub names: Vec<String>,
+}
+
 pub(crate) fn build(loading: &Loading<'_>, table: &Table<'_>) -> Option<Server> {
     let tls = tls(loading, table);
+    let clients = clients(loading, table);
     let listen: Option<SocketAddr> = table.parsed("listen");
     if let Some(listen) = listen
         && !listen.ip().is_loopback()
@@ -63,10 +95,23 @@ pub(crate) fn build(loading: &Loading<'_>, table: &Table<'_>) -> Option<Server> 
     if let Some(..1024) = max_body_bytes {
         loading.problem(table.place("max_body"), table.key("max_body"), "must be at least 1KiB");
     }
+    let node_lease = table.duration("node_lease");
+    if node_lease.is_some_and(|lease| !LEASES.contains(&lease)) {
+        loading.problem(table.place("node_lease"), table.key("node_lease"), "must be between 3s and 10m");
+    }
     let listen = listen?;
     let scheme = if table.has("tls_cert_file") { "https" } else { "http" };
     let public_url = table.text("public_url").map_or_else(|| format!("{scheme}://{listen}"), |url| url.trim_end_matches('/').to_owned());
-    Some(Server { listen, public_url, data_dir: table.file("data_dir", loading)?, tls, max_body_bytes: max_body_bytes? })
+    Some(Server {
+        listen,
+        public_url,
+        data_dir: table.file("data_dir", loading)?,
+        tls,
+        clients,
+        max_body_bytes: max_body_bytes?,
+        node: table.owned("node"),
+        node_lease: node_lease?,
+    })
 }
 
 fn tls(loading: &Loading<'_>, table: &Table<'_>) -> Option<ServerTls> {
@@ -79,4 +124,25 @@ fn tls(loading: &Loading<'_>, table: &Table<'_>) -> Option<ServerTls> {
     let key = loading.pem(table, "tls_key_file", "PRIVATE KEY").map(zeroize::Zeroizing::new);
     certificate.zip(key)?;
     Some(ServerTls { cert_file: table.file("tls_cert_file", loading)?, key_file: table.file("tls_key_file", loading)? })
+}
+
+fn clients(loading: &Loading<'_>, table: &Table<'_>) -> Option<ClientAuthority> {
+    if table.has("client_ca_file") && !table.has("tls_cert_file") {
+        let message = "needs `tls_cert_file` beside it: clients show their certificates within TLS";
+        loading.problem(table.place("client_ca_file"), table.key("client_ca_file"), message);
+    }
+    if table.has("client_names") && !table.has("client_ca_file") {
+        let message = "needs `client_ca_file` beside it: a name counts only if an authority vouches for it";
+        loading.problem(table.place("client_names"), table.key("client_names"), message);
+    }
+    let names: Vec<String> = table.texts("client_names").into_iter().map(|(_, name)| name.to_owned()).collect();
+    if table.has("client_names") && names.is_empty() {
+        loading.problem(
+            table.place("client_names"),
+            table.key("client_names"),
+            "names nobody; leave it out to let in everybody vouched for",
+        );
+    }
+    loading.pem(table, "client_ca_file", "CERTIFICATE")?;
+    Some(ClientAuthority { ca_file: table.file("client_ca_file", loading)?, names })
 }

@@ -1,6 +1,6 @@
 //! The part of `[[relay]]` that speaks to a mail server.
 
-use super::oauth2::{self, OAuth2};
+use super::oauth2::{self, OAuth2, Purpose};
 use super::provider::Provider;
 use crate::{
     keys::{Section, Shape, key, preset},
@@ -12,9 +12,13 @@ use crate::{
 use std::time::Duration;
 
 pub(crate) static AUTH: Section = Section {
-    meaning: "How to sign in to the mail server (RFC 4954).",
+    meaning: "How to sign in to the mail server (RFC 4954), or for `graph` whose mailbox sends, and by which access tokens.",
     keys: &[
-        key("username", Shape::Text, "The account."),
+        key(
+            "username",
+            Shape::Text,
+            "The account. graph: principal name or id of the user whose mailbox sends; the address of `from` if absent.",
+        ),
         key("password", Shape::Secret, "Its password."),
         preset(
             "mechanism",
@@ -42,11 +46,16 @@ pub(crate) static AUTH: Section = Section {
 };
 
 pub(crate) static TIMEOUTS: Section = Section {
-    meaning: "How long to wait for the mail server.",
+    meaning: "How long to wait for the mail server, or for Graph.",
     keys: &[
         preset("connect", Shape::Duration, "10s", "For a connection."),
-        preset("command", Shape::Duration, "60s", "For the answer to a command."),
-        preset("final_dot", Shape::Duration, "10m", "For the answer to a whole letter (RFC 5321 §4.5.3.2.6)."),
+        preset("command", Shape::Duration, "60s", "For the answer to a command. graph: of the token endpoint."),
+        preset(
+            "final_dot",
+            Shape::Duration,
+            "10m",
+            "For the answer to a whole letter (RFC 5321 §4.5.3.2.6). graph: for a call, 2m if absent.",
+        ),
     ],
 };
 
@@ -416,7 +425,7 @@ fn auth(loading: &Loading<'_>, table: &Table<'_>, mode: Option<TlsMode>) -> Opti
         loading.problem(table.place("username"), table.path(), message);
     }
     let credential = if has_tokens {
-        oauth2::build(loading, &table.table("oauth2")).map(|tokens| Credential::OAuth2(Box::new(tokens)))
+        oauth2::build(loading, &table.table("oauth2"), Purpose::Mail).map(|tokens| Credential::OAuth2(Box::new(tokens)))
     } else {
         password.map(Credential::Password)
     };

@@ -4,6 +4,7 @@ use super::{
     audience::Audience,
     condition::Scope,
     facts::{Crowd, Facts, Want},
+    health::Unwell,
     rule::{Rule, RuleSet},
 };
 use crate::{
@@ -27,6 +28,8 @@ pub struct Decision {
     pub wants: Vec<Want>,
     /// How it came to that. Its `letters` are filled in once the letters have names.
     pub trace: Trace,
+    /// The addresses of it that letters come back from, as far as that is known.
+    pub unwell: Unwell,
 }
 
 /// A crowd that a rule tells in chunks.
@@ -65,7 +68,7 @@ pub fn decide(event: &Event, rules: &RuleSet, facts: &Facts) -> Decision {
     let of = event.directory();
     let rules = rules.for_kind(event.kind).filter(|rule| rule.directories.cover(of)).map(|rule| desk.apply(rule, rules)).collect();
     let trace = Trace { rules, letters: Vec::new(), unresolved: desk.unresolved };
-    Decision { notices: desk.notices, fan_outs: desk.fan_outs, wants: desk.wants, trace }
+    Decision { notices: desk.notices, fan_outs: desk.fan_outs, wants: desk.wants, trace, unwell: facts.unwell.clone() }
 }
 
 /// Decides on some people of a crowd: who gets which letter, and why each of the others does not. People with the same address get one.
@@ -202,7 +205,14 @@ impl Desk<'_> {
         for (person, reason) in found {
             let fixed = matches!(path.audience, Audience::Address(_));
             let Some(verdict) = barred(&person, path.kind, path.rule.disabled_too, fixed) else {
-                reachable.push((person, reason));
+                match self.unwell(&person, path) {
+                    None => reachable.push((person, reason)),
+                    Some(why) => {
+                        let mut line = path.person(&person, &reason, PersonVerdict::Unhealthy);
+                        line.why = Some(why);
+                        trace.people.push(line);
+                    }
+                }
                 continue;
             };
             let mut line = path.person(&person, &reason, verdict);
@@ -216,6 +226,17 @@ impl Desk<'_> {
             self.fan_out(path, crowd, reason, size, trace);
         }
         reachable
+    }
+
+    /// Why somebody whose address is unhealthy is not told by this path, if so.
+    fn unwell(&self, person: &Party, path: &Path) -> Option<String> {
+        let unwell = &self.facts.unwell;
+        if unwell.is_empty() {
+            return None;
+        }
+        let lane = path.rule.lane.unwrap_or(path.kind.lane);
+        let has_fallback = path.role == "to" && !path.rule.fallback.is_empty();
+        unwell.bars(&person.mail.as_ref()?.folded(), path.kind, lane, has_fallback).map(str::to_owned)
     }
 
     /// Notes a crowd that is told in chunks.
@@ -345,7 +366,7 @@ impl Path<'_> {
 mod tests {
     use super::*;
     use crate::{
-        policy::{Condition, TypePattern, facts::Found},
+        policy::{ADDRESS_UNHEALTHY, Condition, TypePattern, WhenUnhealthy, facts::Found},
         testing::an_event,
     };
     use serde_json::json;
@@ -416,6 +437,40 @@ mod tests {
         assert_eq!(decision.notices.len(), 2);
         assert_eq!(decision.notices[0].cc.iter().map(|r| r.address.as_str()).collect::<Vec<_>>(), ["grace@example.org"]);
         assert!(decision.notices[1].cc.is_empty());
+    }
+
+    #[test]
+    fn a_letter_to_an_unhealthy_address_is_left_to_the_fallback_if_there_is_one() {
+        let event = an_event().build();
+        let mut told = rule("told", &["member"]);
+        told.fallback = vec![Audience::parse("owners").unwrap()];
+        let mut facts = Facts::NONE;
+        for (what, reader) in [(WhenUnhealthy::Fallback, "grace@example.org"), (WhenUnhealthy::Hold, "linus@example.org")] {
+            facts.unwell = Unwell::new(what);
+            facts.unwell.add("linus@example.org".into(), "letters come back".into());
+            let decision = decide(&event, &RuleSet::new(vec![told.clone()]), &facts);
+            let readers: Vec<_> = decision.notices.iter().map(|notice| notice.reader.address.as_str()).collect();
+            assert_eq!(readers, [reader], "{what:?}");
+            assert!(decision.unwell.holds("linus@example.org", event.kind, event.kind.lane).is_some());
+            if what == WhenUnhealthy::Fallback {
+                let line = &decision.trace.rules[0].people[0];
+                assert_eq!((line.verdict, line.why.as_deref()), (PersonVerdict::Unhealthy, Some("letters come back")));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_told_of_an_address_does_not_go_to_it() {
+        let boss = json!({"id": "u9", "name": "Ada", "mail": "Ada@example.org"});
+        let event = an_event()
+            .kind(ADDRESS_UNHEALTHY)
+            .with("object", json!({"id": "u9", "name": "Ada", "mail": "ada@example.org", "manager": boss}))
+            .with("details", json!({"address": "ada@example.org", "reason": "550 5.1.1"}))
+            .build();
+        let mut facts = Facts::NONE;
+        facts.unwell.add("ada@example.org".into(), "it is about this address".into());
+        let decision = decide(&event, &RuleSet::with_built_in(Vec::new()), &facts);
+        assert!(decision.notices.is_empty(), "she is her own manager");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Deciding asks in two steps: what a rule needs of the event's people is known beforehand ([`Needs`]); which crowds it speaks to only shows once its condition holds, so a
 //! decision names what it wanted and did not have ([`Want`]) and is made again with it.
 
-use super::{audience::Audience, condition::Condition, rule::Rule};
+use super::{audience::Audience, condition::Condition, health::Unwell, rule::Rule};
 use crate::subject::Party;
 use serde::{Deserialize, Serialize};
 use std::{
@@ -73,11 +73,13 @@ pub struct Facts {
     parties: BTreeMap<String, Option<Party>>,
     /// Whether there is a mirror that could be asked for more.
     asking: bool,
+    /// Addresses that letters come back from.
+    pub unwell: Unwell,
 }
 
 impl Facts {
     /// Nothing is known, and nobody can be asked.
-    pub const NONE: Self = Self { crowds: BTreeMap::new(), parties: BTreeMap::new(), asking: false };
+    pub const NONE: Self = Self { crowds: BTreeMap::new(), parties: BTreeMap::new(), asking: false, unwell: Unwell::NOBODY };
 
     /// Nothing is known yet, but what a decision wants can be found out.
     pub fn asking() -> Self {

@@ -1,8 +1,8 @@
 //! What a desk claims: of which queue, which lanes, how much, within the relay's limits.
 
-use super::{BATCH_LASTS, CLAIM_BYTES, LEASE, MOST_CLAIMED, RelayDesk, Throttle, smallest_batch};
+use super::{BATCH_LASTS, CLAIM_BYTES, MOST_CLAIMED, RelayDesk, Throttle, smallest_batch};
 use crate::{
-    bench::{Allowed, Watch},
+    bench::{Allowed, LEASE, Watch},
     house::URGENT,
     queue::{Catch, Wish},
 };
@@ -14,8 +14,12 @@ use tokio::time::Instant;
 impl RelayDesk {
     /// Leases what the sessions can use, queue by queue in turn.
     pub(super) async fn claim(&mut self) {
+        if !self.may_claim() {
+            return;
+        }
         if !self.breaker.is_open() {
-            return self.claim_for_probe().await;
+            self.claim_for_probe().await;
+            return self.watch_shelves();
         }
         self.first = (self.first + 1) % self.queues.len();
         self.held_back = false;
@@ -42,9 +46,9 @@ impl RelayDesk {
     }
 
     /// One letter is enough to see whether the trouble is over, and none is needed if it was in getting in.
-    async fn claim_for_probe(&mut self) {
+    pub(super) async fn claim_for_probe(&mut self) {
         let view = self.bench.view();
-        if self.breaker.probes_with_a_letter()
+        if self.breaker.wants_letter(Instant::now())
             && view.queued + view.in_flight == 0
             && !self.queues[0].pending.is_empty()
             && !self.house.open_lanes().is_empty()
@@ -56,13 +60,13 @@ impl RelayDesk {
 
     async fn claim_from(&mut self, index: usize, wish: Wish) {
         let queue = &self.queues[index];
-        let begun = Instant::now();
+        let (begun, (node, term)) = (Instant::now(), self.house.tenure.bearing());
         let claim = Claim {
             taken_over_by: queue.of.map(|_| self.plan.name.clone()),
             lanes: wish.lanes,
             share: wish.share,
             max_bytes: CLAIM_BYTES,
-            ..Claim::new(self.node.as_str(), &*queue.relay, wish.limit, LEASE)
+            ..Claim::new(&*node, &*queue.relay, wish.limit, LEASE)
         };
         match self.store.claim(claim).await {
             Ok(leases) => {
@@ -75,7 +79,7 @@ impl RelayDesk {
                     self.adapt_batch();
                 }
                 if !leases.is_empty() {
-                    self.bench.put(leases, taken_over);
+                    self.bench.put(leases, term, taken_over);
                 }
             }
             Err(error) => {
@@ -88,7 +92,8 @@ impl RelayDesk {
     /// Asks to be told when more can be claimed of what is known to be due.
     fn watch_shelves(&self) {
         let most_urgent = self.queues.iter().filter_map(|queue| queue.pending.iter().next()).min();
-        let answers = self.cap < self.plan.limits.sessions;
+        // The answer to a probe opens the relay.
+        let answers = !self.breaker.is_open() || self.cap < self.plan.limits.sessions;
         self.bench.watch(Watch { lane: most_urgent.unwrap_or(Lane::Digests), low_water: usize::from(self.batch / 2), answers });
     }
 
@@ -103,38 +108,30 @@ impl RelayDesk {
         (urgent > 0).then_some(Wish { lanes, limit: urgent, share: 0 })
     }
 
-    /// How many of `wanted` letters the limits allow. Sees to it that the store knows of what will be sent.
+    /// How many of `wanted` letters the limits allow. Sees to it that the relay's sheet tells of what will be sent; where others share the relay, that can be
+    /// once the letters are claimed, unless it is known that there is little left and much to send.
     async fn allowance(&mut self, wanted: u16, urgent: bool) -> u16 {
         let Some(mut allowed) = self.bench.room() else { return wanted };
-        if !self.recalled {
-            match self.store.account(&self.plan.name).await {
-                Ok(account) => account.iter().for_each(|account| self.bench.recall(account)),
-                Err(error) => {
-                    tracing::warn!(relay = %self.plan.name, error = %error, "what was sent lately cannot be read; trying again");
-                    return 0;
-                }
+        if !allowed.known {
+            if self.member.is_shared() || !self.read_sheet().await {
+                return 0;
             }
-            self.recalled = true;
-            return Box::pin(self.allowance(wanted, urgent)).await;
-        }
-        let room = |allowed: Allowed| if urgent { allowed.room.urgent } else { allowed.room.any };
-        if room(allowed).min(u64::from(wanted)) > allowed.credit && allowed.stale && self.keep_account(true).await {
             allowed = self.bench.room().unwrap_or(allowed);
         }
-        u16::try_from(room(allowed).min(allowed.credit)).unwrap_or(u16::MAX).min(wanted)
-    }
-
-    /// Has the store know what was sent, and says whether it does.
-    pub(super) async fn keep_account(&mut self, ahead: bool) -> bool {
-        let Some((account, covered)) = self.bench.account(ahead) else { return true };
-        let kept = self.store.keep_account(&self.plan.name, &account).await;
-        match &kept {
-            Ok(()) => self.bench.account_kept(covered),
-            Err(error) => {
-                tracing::warn!(relay = %self.plan.name, error = %error, "what was sent cannot be noted; the letters wait");
-            }
+        let room = |allowed: Allowed| if urgent { allowed.room.urgent } else { allowed.room.any };
+        let many = |count: u64| u16::try_from(count).unwrap_or(u16::MAX).min(wanted);
+        let ahead = !self.member.is_shared() || self.throttled.is_some() || self.held_back;
+        if !ahead {
+            return many(room(allowed));
         }
-        kept.is_ok()
+        let short = room(allowed).min(u64::from(wanted)) > allowed.credit;
+        if short && (self.member.is_shared() || allowed.stale) {
+            self.wished = u64::from(many(room(allowed)));
+            self.write_sheet(false).await;
+            self.wished = 0;
+            allowed = self.bench.room().unwrap_or(allowed);
+        }
+        many(room(allowed).min(allowed.credit))
     }
 
     /// Whether a limit keeps letters waiting. Once it does, that holds until everything that is due can go: a relay at its limit is not news every second.

@@ -212,7 +212,7 @@ impl ReplyTable {
             }
             Class::Relay(kind) => {
                 let hint = rule.hint.as_ref().map(|hint| hint.clone().into_owned());
-                Meaning::Relay(RelayTrouble { stage, what: words, hint, kind })
+                Meaning::Relay(RelayTrouble { stage, what: words, hint, kind, pause: None })
             }
         }
     }

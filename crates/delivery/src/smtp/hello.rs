@@ -11,13 +11,10 @@ use super::{
 use crate::{
     courier::{RelayTrouble, TroubleKind},
     plan::TlsMode,
+    reach,
 };
-use std::net::SocketAddr;
 use tidings_core::outbox::Stage;
-use tokio::{
-    net::TcpStream,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::{net::TcpStream, time::timeout};
 
 /// Each step of opening a session has a deadline of its own; all together have that of so many commands and two connections.
 const STAGES: u32 = 5;
@@ -48,7 +45,7 @@ impl SmtpCourier {
     }
 
     async fn open_noting(&self, recorder: Recorder) -> Result<(Wire, Offer), RelayTrouble> {
-        let stream = self.connect(&recorder).await?;
+        let stream = reach::connect(&self.plan.host, self.plan.port, self.timeouts.connect, &recorder).await?;
         let implicit = match self.plan.tls {
             TlsMode::Implicit => true,
             TlsMode::Auto => self.plan.port == 465,
@@ -81,37 +78,6 @@ impl SmtpCourier {
             self.sign_in.run(&mut wire, &offer, &self.plan, auth, &self.table, self.timeouts.command).await?;
         }
         Ok((wire, offer))
-    }
-
-    /// Tries every address of the host, each with its share of the time that is left.
-    async fn connect(&self, recorder: &Recorder) -> Result<TcpStream, RelayTrouble> {
-        let (host, port) = (self.plan.host.trim_matches(['[', ']']), self.plan.port);
-        let until = Instant::now() + self.timeouts.connect;
-        let trouble = |what: String| RelayTrouble::new(TroubleKind::Unreachable, Stage::Connect, what);
-        let found = timeout_at(until, tokio::net::lookup_host((host, port))).await;
-        let addresses: Vec<SocketAddr> = match found {
-            Ok(Ok(addresses)) => addresses.collect(),
-            Ok(Err(error)) => {
-                return Err(trouble(format!("{host} cannot be found: {error}")).hint("check host and the name servers of this machine"));
-            }
-            Err(_) => return Err(trouble(format!("looking up {host} took too long")).hint("check the name servers of this machine")),
-        };
-        let mut last = format!("{host} has no address");
-        for (tried, address) in addresses.iter().enumerate() {
-            let left = until.saturating_duration_since(Instant::now());
-            let share = left / u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
-            match timeout(share, TcpStream::connect(address)).await {
-                Ok(Ok(stream)) => {
-                    // Without this each letter waits 40 ms for a delayed acknowledgement (Nagle).
-                    stream.set_nodelay(true).map_err(|error| trouble(format!("TCP_NODELAY cannot be set: {error}")))?;
-                    recorder.note(Speaker::Note, || format!("connected to {address}"));
-                    return Ok(stream);
-                }
-                Ok(Err(error)) => last = format!("{host}:{port} ({}) cannot be reached: {error}", address.ip()),
-                Err(_) => last = format!("{host}:{port} ({}) does not answer", address.ip()),
-            }
-        }
-        Err(trouble(last).hint("check host and port, and whether a firewall stands between"))
     }
 
     fn encryption(&self) -> Result<&Encryption, RelayTrouble> {

@@ -17,6 +17,8 @@ mod wire;
 mod witness;
 
 pub(crate) use content::whole_lines;
+pub(crate) use tls::Encryption;
+pub(crate) use wire::Stream;
 
 use crate::{
     courier::{Courier, RelayTrouble, SessionEnd, Source, TroubleKind},
@@ -36,7 +38,6 @@ use std::{
     time::Duration,
 };
 use tidings_core::Clock;
-use tls::Encryption;
 use tokio::time::Instant;
 
 /// How long a relay that broke the protocol is spoken to one command at a time.

@@ -5,6 +5,7 @@ use crate::{
     courier::{RelayTrouble, TroubleKind},
     error::TlsPlanError,
     plan::{SmtpPlan, TlsMin},
+    secret::Secret,
 };
 use rustls::{
     CertificateError, ClientConfig, RootCertStore,
@@ -31,16 +32,26 @@ pub(crate) struct Encryption {
 impl Encryption {
     /// Reads certificates and keys of a plan.
     pub(crate) fn from_plan(plan: &SmtpPlan) -> Result<Self, TlsPlanError> {
-        let name = ServerName::try_from(plan.host.clone()).map_err(|_| TlsPlanError::Host(plan.host.clone()))?;
+        Self::with(&plan.host, plan.ca_pem.as_deref(), plan.client_identity.as_ref(), plan.tls_min)
+    }
+
+    /// For a host, with authorities to trust in place of the platform's, and a certificate and key to show (PEM).
+    pub(crate) fn with(
+        host: &str,
+        ca_pem: Option<&[u8]>,
+        client_identity: Option<&(Vec<u8>, Secret)>,
+        tls_min: TlsMin,
+    ) -> Result<Self, TlsPlanError> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsPlanError::Host(host.to_owned()))?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let versions: &[_] = match plan.tls_min {
+        let versions: &[_] = match tls_min {
             TlsMin::V1_2 => &[&rustls::version::TLS13, &rustls::version::TLS12],
             TlsMin::V1_3 => &[&rustls::version::TLS13],
         };
         let unusable = |what| move |source| TlsPlanError::Unusable { what, source };
         let builder =
             ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions).map_err(unusable("tls_min"))?;
-        let inner: Arc<dyn ServerCertVerifier> = if let Some(pem) = &plan.ca_pem {
+        let inner: Arc<dyn ServerCertVerifier> = if let Some(pem) = ca_pem {
             let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(authorities(pem)?), provider).build();
             verifier.map_err(|error| TlsPlanError::Unusable { what: "ca_file", source: rustls::Error::General(error.to_string()) })?
         } else {
@@ -49,7 +60,7 @@ impl Encryption {
         let witness = Arc::new(Witness::beside(inner));
         let verifier: Arc<dyn ServerCertVerifier> = Arc::<Witness>::clone(&witness);
         let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
-        let config = match &plan.client_identity {
+        let config = match client_identity {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => {
                 let chain = certificates("client_cert_file", chain)?;
@@ -58,7 +69,7 @@ impl Encryption {
                 builder.with_client_auth_cert(chain, key).map_err(unusable("client_cert_file with client_key_file"))?
             }
         };
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, host: plan.host.clone(), witness })
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name, host: host.to_owned(), witness })
     }
 
     /// What there is to say about a certificate that was accepted and will not be for long; and whether that has not been said today.

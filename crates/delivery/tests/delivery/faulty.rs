@@ -11,7 +11,8 @@ use std::{
 use tidings_core::{Id, Timestamp, outbox::Settlement};
 use tidings_store::{
     Acceptance, Accepted, Acted, Action, Arrivals, BatchItem, BatchRow, BatchState, Claim, Depth, Digest, EventRecord, EventSpan,
-    FanOutRow, FanOutStep, Filter, ItemDetail, ItemRow, Lease, Page, RelayReport, RelayStanding, Settled, Store, StoreError, TokenRecord,
+    FanOutRow, FanOutStep, Filter, ItemDetail, ItemRow, Lease, Page, RelayReport, RelayStanding, Settled, Slate, SlateWritten, Store,
+    StoreError, TokenRecord,
 };
 use tokio::sync::watch;
 
@@ -89,12 +90,16 @@ impl Store for Faulty {
         self.real.report_relay(name, report).await
     }
 
-    async fn keep_account(&self, relay: &str, account: &str) -> Result<(), StoreError> {
-        self.real.keep_account(relay, account).await
+    async fn slate(&self, name: &str) -> Result<Slate, StoreError> {
+        self.real.slate(name).await
     }
 
-    async fn account(&self, relay: &str) -> Result<Option<String>, StoreError> {
-        self.real.account(relay).await
+    async fn write_slate(&self, name: &str, expected: i64, text: &str) -> Result<SlateWritten, StoreError> {
+        self.real.write_slate(name, expected, text).await
+    }
+
+    async fn forget_slates(&self, from: &str, below: &str) -> Result<u64, StoreError> {
+        self.real.forget_slates(from, below).await
     }
 
     async fn event_named(&self, source: &str, event_id: &str) -> Result<Option<Id>, StoreError> {
@@ -125,6 +130,14 @@ impl Store for Faulty {
         self.real.batch(id).await
     }
 
+    async fn postpone(&self, items: Vec<Id>, due_at: Timestamp) -> Result<u64, StoreError> {
+        self.real.postpone(items, due_at).await
+    }
+
+    async fn withhold(&self, items: Vec<Id>, why: &str) -> Result<u64, StoreError> {
+        self.real.withhold(items, why).await
+    }
+
     async fn batch_alerted(&self, id: Id) -> Result<(), StoreError> {
         self.real.batch_alerted(id).await
     }
@@ -151,6 +164,10 @@ impl Store for Faulty {
 
     async fn find_token(&self, digest: [u8; 32]) -> Result<Option<TokenRecord>, StoreError> {
         self.real.find_token(digest).await
+    }
+
+    async fn tokens(&self) -> Result<Vec<TokenRecord>, StoreError> {
+        self.real.tokens().await
     }
 
     async fn names(&self) -> Result<(Option<Id>, String), StoreError> {

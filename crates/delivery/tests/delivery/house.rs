@@ -14,7 +14,7 @@ use tidings_delivery::{
     news::Newswire,
     plan::{BreakerPlan, RelayPlan, Way},
 };
-use tidings_store::{Acceptance, Filter, ItemRow, OpenOptions, SealKey, Store};
+use tidings_store::{Acceptance, Filter, ItemRow, Membership, OpenOptions, SealKey, Store, Tenure};
 
 /// The clock of the machine: leases and delays are real here.
 pub(crate) struct WallClock;
@@ -130,7 +130,20 @@ impl House {
             store,
             route: Route { relays, guard, file },
             clock,
-            node: "node".into(),
+            tenure: tidings_store::Tenure::alone("node"),
+            seed: 42,
+            news: Newswire::default(),
+        })
+    }
+
+    /// The postman of one of several nodes that work on this outbox.
+    pub(crate) fn node(&self, name: &str, relays: Vec<RelayPlan>) -> Postman {
+        let membership = Membership { number: 1, name: name.to_owned(), lease: Some(Duration::from_secs(3600)), recovered: 0 };
+        Postman::start(PostmanOptions {
+            store: Arc::clone(&self.store),
+            route: Route { relays, guard: live(), file: None },
+            clock: Arc::clone(&self.clock),
+            tenure: Tenure::of(&membership, std::time::Instant::now()),
             seed: 42,
             news: Newswire::default(),
         })
@@ -143,7 +156,7 @@ impl House {
             store,
             route: Route { relays: vec![relay], guard: live(), file: None },
             clock,
-            node: "node".into(),
+            tenure: tidings_store::Tenure::alone("node"),
             seed: 42,
             news,
         })
@@ -172,11 +185,11 @@ impl House {
     }
 }
 
-/// Waits until `holds` says so; fails with `what` after 30 s.
+/// Waits until `holds` says so; fails with `what` after 90 s.
 pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl FnMut() -> F) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(90);
     while !holds().await {
-        assert!(tokio::time::Instant::now() < deadline, "not within 30 s: {what}");
+        assert!(tokio::time::Instant::now() < deadline, "not within 90 s: {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

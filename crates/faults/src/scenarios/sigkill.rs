@@ -1,7 +1,6 @@
 //! `kill -9` at random moments: every accepted event's letter arrives, and what arrives twice is known, marked and the same.
 
 use std::collections::{HashMap, HashSet};
-use std::env;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -11,6 +10,8 @@ use serde_json::Value;
 use tidings_sink::Received;
 use tidings_testkit::{http, wait};
 
+use crate::crew::SetOnDrop;
+use crate::dice::Dice;
 use crate::house::{BATCH, House, events, mail};
 use crate::ledger::{End, of_sink, reckon};
 use crate::{Scale, Scenario, Tally};
@@ -32,31 +33,6 @@ const COMMIT: Duration = Duration::from_secs(2);
 
 /// Time for the whole load to arrive between kills.
 const DRAINING: Duration = Duration::from_mins(5);
-
-/// Small, seeded, good enough to pick moments (`SplitMix64`).
-struct Dice(u64);
-
-impl Dice {
-    /// Seeded by `TIDINGS_CRASH_SEED` if that is set, else by the clock; the seed is printed so that a run can be repeated.
-    fn seeded() -> Self {
-        let given = env::var("TIDINGS_CRASH_SEED").ok().and_then(|text| text.parse().ok());
-        let seed = given.unwrap_or_else(|| {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("the clock is past 1970");
-            u64::from(now.subsec_nanos()) ^ now.as_secs()
-        });
-        eprintln!("TIDINGS_CRASH_SEED={seed}");
-        Self(seed)
-    }
-
-    /// A number below `limit`.
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % limit as u64).expect("below a usize")
-    }
-}
 
 /// What a client needs to post.
 struct Client<'a> {
@@ -110,7 +86,7 @@ fn play(scale: Scale) -> Tally {
     let house = house;
     let given_up = AtomicBool::new(false);
     let client = Client { url: house.url.clone(), token: house.token.clone(), house: &house, letters };
-    let client_dice = Dice(dice.below(usize::MAX) as u64);
+    let client_dice = dice.another();
     let mut moments: Vec<SystemTime> = Vec::new();
     thread::scope(|scope| {
         let _on_panic = SetOnDrop(&given_up);
@@ -162,14 +138,6 @@ fn demand_near_kills(house: &House, kills: &[SystemTime]) {
 
 /// Letters that may have been answered for and not be on disk when the process dies.
 const ON_THE_WIRE: usize = SESSIONS * 16;
-
-struct SetOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for SetOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 /// Lets time go by: the moment of a kill is to be random, nothing is waited for.
 fn pause(time: Duration) {

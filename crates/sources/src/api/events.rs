@@ -1,6 +1,6 @@
 //! `POST /v1/events`: 202 once every event of the request is on disk, with everything it causes; otherwise none of them is.
 
-use super::media;
+use super::{Door, ScreenError, media};
 use axum::{
     Json,
     body::Bytes,
@@ -8,9 +8,9 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 use tidings_core::event::Fault;
-use tidings_intake::{Intake, IntakeError};
+use tidings_intake::IntakeError;
 use tidings_web::{FieldError, Problem};
 
 /// How many faults a reply lists; the rest is counted.
@@ -20,13 +20,25 @@ const FAULTS_SHOWN: usize = 50;
 const RETRY_SOON: Duration = Duration::from_secs(5);
 const RETRY_LATER: Duration = Duration::from_secs(30);
 
-pub(super) async fn events_post(State(intake): State<Arc<Intake>>, headers: HeaderMap, body: Bytes) -> Response {
+pub(super) async fn events_post(State(door): State<Door>, headers: HeaderMap, body: Bytes) -> Response {
     let posted = match media::read(&headers, &body) {
         Ok(posted) => posted,
         Err(problem) => return problem.into_response(),
     };
     drop(body);
-    match intake.accept(posted.events, posted.batch).await {
+    let passed = match &door.screen {
+        Some(screen) => screen.pass(posted.events, posted.batch),
+        None => Ok(posted.events),
+    };
+    let events = match passed {
+        Ok(events) => events,
+        Err(ScreenError::Faulty(faults)) => return faulty(&faults).into_response(),
+        Err(ScreenError::Unavailable(why)) => {
+            tracing::error!(reason = why, "posted events cannot be let through");
+            return Problem::unavailable("the events cannot be taken now; nothing was accepted", RETRY_SOON).into_response();
+        }
+    };
+    match door.intake.accept(events, posted.batch).await {
         Ok(receipt) => (StatusCode::ACCEPTED, Json(receipt)).into_response(),
         Err(error) => problem(error).into_response(),
     }

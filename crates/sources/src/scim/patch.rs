@@ -8,7 +8,7 @@ mod tests;
 
 use super::{
     error::ScimError,
-    resource::{attribute, check_schema, coerce, one},
+    resource::{attribute, check_schema, coerce, is_empty, one},
     schema::{Attribute, Kind, Mutability, Schema, Type, find},
 };
 use serde_json::{Map, Value};
@@ -207,7 +207,7 @@ impl Operation {
     }
 
     fn apply_foreign(&self, resource: &mut Map<String, Value>, schema: &str, name: &str) {
-        let value = self.value.clone().filter(|value| self.verb != Verb::Remove && !value.is_null());
+        let value = self.value.clone().filter(|value| self.verb != Verb::Remove && !is_empty(value));
         let schema = resource.keys().find(|key| key.eq_ignore_ascii_case(schema)).cloned().unwrap_or_else(|| schema.to_owned());
         match (name, value) {
             ("", None) => _ = resource.shift_remove(&schema),

@@ -157,7 +157,8 @@ pub(super) fn check_primary(values: &[Value], at: &str) -> Result<(), ScimError>
     if primary > 1 { Err(ScimError::value(format!("of `{at}`, one value at most is primary"))) } else { Ok(()) }
 }
 
-fn is_empty(value: &Value) -> bool {
+/// No value, a list of none, or an object without members: as good as not there (RFC 7643 §2.5).
+pub(super) fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Array(values) => values.is_empty(),

@@ -5,7 +5,7 @@ use tidings_core::{
     Address, Clock,
     flood::FloodLimits,
     guard::{EnvironmentGuard, Mode},
-    policy::{Rule, RuleSet},
+    policy::{Rule, RuleSet, WhenUnhealthy},
 };
 use tidings_intake::{Desk, DeskParts, Queries, RelayImprint};
 use tidings_render::{Stationery, StationeryOptions};
@@ -26,6 +26,7 @@ pub(crate) fn desk(rule: Rule, clock: Arc<dyn Clock>) -> Desk {
         guard: EnvironmentGuard::new(Mode::Live, None, None, Vec::new()),
         queries: Queries::new(),
         flood: FloodLimits::default(),
+        unhealthy: WhenUnhealthy::Hold,
         clock,
     })
 }

@@ -143,7 +143,8 @@ pub(crate) fn bytes(batch: &[Ready]) -> usize {
 
 /// Writes the batches of several callers in one transaction. If that fails by one of them, each by itself.
 pub(crate) async fn group(base: Arc<Base>, group: Vec<Vec<Ready>>) -> Vec<Result<Vec<Accepted>, StoreError>> {
-    let shared = base.again(Unsure::Again, || together(&base, &group)).await;
+    let items = |batches: &[Vec<Ready>]| batches.iter().flatten().map(|one| 1 + one.rest.items.len()).sum();
+    let shared = base.again_within(base.patience_for(items(&group)), Unsure::Again, || together(&base, &group)).await;
     let error = match shared {
         Ok(answers) => return answers.into_iter().map(Ok).collect(),
         Err(error) => error,
@@ -154,7 +155,8 @@ pub(crate) async fn group(base: Arc<Base>, group: Vec<Vec<Ready>>) -> Vec<Result
     }
     let mut answers = Vec::with_capacity(group.len());
     for batch in &group {
-        let alone = base.again(Unsure::Again, || together(&base, std::slice::from_ref(batch))).await;
+        let batch = std::slice::from_ref(batch);
+        let alone = base.again_within(base.patience_for(items(batch)), Unsure::Again, || together(&base, batch)).await;
         answers.push(alone.map(|mut answers| answers.pop().expect("one batch, one answer")));
     }
     answers

@@ -1,4 +1,4 @@
-//! What an operator does to items. The states that an action may start from stand in the condition of the statement that writes: of two who act on an item at once the second finds it as the
+//! What is done to items that are not being delivered: by an operator, or because of what was learned since they were accepted. The states that an action may start from stand in the condition of the statement that writes: of two who act on an item at once the second finds it as the
 //! first has left it.
 
 use crate::{
@@ -6,12 +6,12 @@ use crate::{
         Base,
         fault::Fault,
         filter::{Order, fitting},
-        work::{Work, small},
+        work::{Work, small, text},
     },
     store::{Acted, Action, Filter},
 };
 use std::collections::BTreeSet;
-use tidings_core::{lane::LaneSet, outbox::State};
+use tidings_core::{Id, Timestamp, lane::LaneSet, outbox::State};
 
 /// An action on more items than this is written in steps, so that no transaction grows with the outbox.
 pub(crate) const STEP: u32 = 2000;
@@ -27,14 +27,17 @@ pub(crate) async fn act(base: &Base, action: Action, filter: &Filter, by: &str, 
     let mut work = base.begin().await?;
     let ids = fitting(&work, filter, Order::Oldest, (after, last), STEP).await?;
     let changed: BTreeSet<i64> = match action {
-        Action::Retry => retry(&work, &ids).await?,
+        Action::Retry => {
+            work.is_due(work.now_ms());
+            retry(&work, &ids).await?
+        }
         Action::Cancel => {
             let closed = work.close(&ids, &[State::Waiting, State::Held], State::Cancelled).await?;
             work.erase(&closed).await?;
             closed.iter().map(|one| one.id).collect()
         }
-        Action::Hold => stand(&work, &ids, State::Waiting, State::Held).await?,
-        Action::Release => stand(&work, &ids, State::Held, State::Waiting).await?,
+        Action::Hold => stand(&mut work, &ids, State::Waiting, State::Held).await?,
+        Action::Release => stand(&mut work, &ids, State::Held, State::Waiting).await?,
     };
     let lines: Vec<i64> = changed.iter().copied().collect();
     work.note_each(&lines, action.as_str(), Some(by), None).await?;
@@ -47,10 +50,39 @@ pub(crate) async fn act(base: &Base, action: Action, filter: &Filter, by: &str, 
     Ok(Step { acted, next: ids.last().copied().filter(|_| full) })
 }
 
+/// Lets waiting items that are due earlier wait on; how many.
+pub(crate) async fn postpone(base: &Base, items: &[Id], due_at: Timestamp) -> Result<u64, Fault> {
+    let items: Vec<i64> = items.iter().map(|item| item.number()).collect();
+    let mut work = base.begin().await?;
+    let sql = "UPDATE open_item SET due_at = $2 WHERE id = ANY($1) AND state + 0 = 1 AND due_at + 0 < $2";
+    let moved = work.execute(sql, &[&items, &due_at.as_millisecond()]).await?;
+    if moved > 0 {
+        work.is_due(due_at.as_millisecond());
+    }
+    base.finish(work).await?;
+    Ok(moved)
+}
+
+/// Holds waiting items; how many.
+pub(crate) async fn withhold(base: &Base, items: &[Id], why: &str) -> Result<u64, Fault> {
+    let items: Vec<i64> = items.iter().map(|item| item.number()).collect();
+    let work = base.begin().await?;
+    let sql = "UPDATE open_item SET state = 0, node = NULL WHERE id = ANY($1) AND state + 0 = 1 RETURNING id";
+    let held: Vec<i64> = work.query(sql, &[&items]).await?.iter().map(|row| row.get(0)).collect();
+    work.note_each(&held, "withheld", None, Some(&text(why))).await?;
+    base.finish(work).await?;
+    Ok(held.len() as u64)
+}
+
 /// Moves items from one open state to another.
-async fn stand(work: &Work, ids: &[i64], from: State, to: State) -> Result<BTreeSet<i64>, Fault> {
-    let sql = "UPDATE open_item SET state = $3, node = NULL WHERE id = ANY($1) AND state = $2 RETURNING id";
+async fn stand(work: &mut Work, ids: &[i64], from: State, to: State) -> Result<BTreeSet<i64>, Fault> {
+    let sql = "UPDATE open_item SET state = $3, node = NULL WHERE id = ANY($1) AND state = $2 RETURNING id, due_at";
     let rows = work.query(sql, &[&ids, &small(from.number()), &small(to.number())]).await?;
+    if to == State::Waiting {
+        for row in &rows {
+            work.is_due(row.get(1));
+        }
+    }
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 

@@ -8,6 +8,7 @@ use crate::{
     postgres::{
         Base,
         accept::role_of,
+        doubts,
         fault::Fault,
         work::{Line, MAYBE_DUPLICATE, SENSITIVE, Work, small},
     },
@@ -17,7 +18,7 @@ use crate::{
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 use tidings_core::{Address, Id, Lane, lane::LaneSet, outbox::State, time::from_millis, time::later};
 use tokio_postgres::Row;
@@ -26,7 +27,7 @@ use tokio_postgres::Row;
 const DUE: &str = "SELECT c.id, c.lane, c.due_at, c.state, c.token, c.attempts, c.flags, c.accepted_at, c.size
     FROM relay y CROSS JOIN unnest($2::smallint[], $7::bigint[]) AS l (lane, floor) CROSS JOIN LATERAL (
         SELECT o.* FROM open_item o
-        WHERE o.relay = y.number AND o.lane = l.lane AND o.state IN (1, 2) AND o.due_at >= l.floor AND o.due_at <= $3 AND o.expires_at > $3 AND o.flags & $4 = 0
+        WHERE o.relay = y.number AND o.lane = l.lane AND o.state IN (1, 2) AND o.due_at >= l.floor AND o.due_at <= $3 AND o.expires_at + 0 > $3 AND o.flags & $4 = 0
         ORDER BY o.due_at, o.id LIMIT $5 FOR UPDATE SKIP LOCKED) AS c
     WHERE y.name = $1 AND y.paused_at IS NULL LIMIT $6";
 
@@ -48,9 +49,11 @@ struct Found {
 pub(crate) async fn claim(base: &Base, claim: &Claim) -> Result<Vec<Lease>, Fault> {
     let node = base.words.words(&base.pool, [claim.node.as_str()]).await?.of(&claim.node);
     let work = base.begin().await?;
+    let seen = doubts::put_back(base, &work, node).await?;
     let found = gather(base, &work, claim).await?;
     if found.is_empty() {
         base.finish(work).await?;
+        base.doubts.forget(&seen);
         return Ok(Vec::new());
     }
     let (leases, spoilt) = read(base, &work, &found).await?;
@@ -64,9 +67,9 @@ pub(crate) async fn claim(base: &Base, claim: &Claim) -> Result<Vec<Lease>, Faul
     work.execute(sql, &[&ids, &node, &until]).await?;
     let taken = claim.taken_over_by.as_ref().map(|by| format!("{by} takes over: {} is held", claim.relay));
     let mut lines = Vec::new();
-    let lapsed: HashMap<i64, bool> = found.iter().map(|due| (due.id, due.lapsed)).collect();
+    let found: HashMap<i64, Found> = found.into_iter().map(|due| (due.id, due)).collect();
     for id in ids {
-        if lapsed[&id] {
+        if found[&id].lapsed {
             lines.push(Line {
                 item: id,
                 at: work.now_ms(),
@@ -80,7 +83,11 @@ pub(crate) async fn claim(base: &Base, claim: &Claim) -> Result<Vec<Lease>, Faul
         }
     }
     work.note(&lines).await?;
+    let claimed = leases.iter().map(|lease| (lease.id.number(), lease.token, found[&lease.id.number()].due_at));
+    let committing = base.doubts.committing(node, claim.lease, claimed);
     base.finish(work).await?;
+    committing.known();
+    base.doubts.forget(&seen);
     Ok(leases)
 }
 
@@ -89,17 +96,18 @@ async fn due(base: &Base, work: &Work, claim: &Claim, lanes: &[Lane], each: usiz
     // Who takes over passes over what is secret, and knows nothing of what lies before.
     let over = claim.taken_over_by.is_some();
     let without = if over { SENSITIVE } else { 0 };
-    let floors = if over { vec![i64::MIN; lanes.len()] } else { base.front.floors(&claim.relay, lanes) };
+    let look = (!over).then(|| base.front.look(&claim.relay, lanes));
+    let floors: Vec<i64> =
+        lanes.iter().map(|lane| look.as_ref().and_then(|look| look.mark(&claim.relay, *lane)).unwrap_or(i64::MIN)).collect();
     let numbers: Vec<i16> = lanes.iter().map(|lane| small(lane.number())).collect();
     let [each, most] = [each, most].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
-    let begun = Instant::now();
     let rows = work.query(DUE, &[&claim.relay, &numbers, &work.now_ms(), &without, &each, &most, &floors]).await?;
     let mut found = rows.iter().map(read_due).collect::<Result<Vec<_>, _>>()?;
     found.sort_by_key(|due| (due.lane, due.due_at, due.id));
-    if !over {
-        for (lane, floor) in lanes.iter().zip(floors) {
+    if let Some(look) = look {
+        for lane in lanes {
             if let Some(first) = found.iter().find(|due| due.lane == *lane) {
-                base.front.found(&claim.relay, *lane, floor, first.due_at, begun.elapsed());
+                look.nothing_before(&claim.relay, *lane, first.due_at);
             }
         }
     }
@@ -265,7 +273,7 @@ pub(crate) async fn extend(base: &Base, node: &str, leases: &[(Id, i64)], lease:
     let until = later(work.now(), lease).as_millisecond();
     let (ids, tokens): (Vec<i64>, Vec<i64>) = leases.iter().map(|(id, token)| (id.number(), *token)).unzip();
     let sql = "UPDATE open_item o SET due_at = $4 FROM unnest($1::bigint[], $2::bigint[]) AS l (id, token)
-        WHERE o.id = l.id AND o.state = 2 AND o.token = l.token AND o.node = $3 RETURNING o.id, o.token";
+        WHERE o.id = l.id AND o.state + 0 = 2 AND o.token = l.token AND o.node = $3 RETURNING o.id, o.token";
     let held = work.query(sql, &[&ids, &tokens, &node, &until]).await?;
     base.finish(work).await?;
     let held: Vec<(i64, i64)> = held.iter().map(|row| (row.get(0), row.get(1))).collect();
@@ -274,16 +282,8 @@ pub(crate) async fn extend(base: &Base, node: &str, leases: &[(Id, i64)], lease:
 
 /// Takes back every lease of a node.
 pub(crate) async fn recover(base: &Base, node: &str) -> Result<u64, Fault> {
-    let node = base.words.words(&base.pool, [node]).await?.of(node);
     let mut work = base.begin().await?;
-    let sql =
-        "UPDATE open_item SET state = 1, due_at = $2, node = NULL, flags = flags | 1::smallint WHERE state = 2 AND node = $1 RETURNING id";
-    let mut items: Vec<i64> = work.query(sql, &[&node, &work.now_ms()]).await?.iter().map(|row| row.get(0)).collect();
-    items.sort_unstable();
-    work.note_each(&items, "lapsed", None, Some("the node started anew without an outcome")).await?;
-    if !items.is_empty() {
-        work.arrived = LaneSet::ALL;
-    }
+    let items = super::nodes::take_back(&mut work, node, "the node started anew without an outcome").await?;
     base.finish(work).await?;
-    Ok(items.len() as u64)
+    Ok(items)
 }

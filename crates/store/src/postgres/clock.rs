@@ -120,7 +120,7 @@ async fn step(base: &Base, mut work: Work, after: i64) -> Result<(usize, Option<
             SELECT id, accepted_at - $2 AS ahead FROM open_item WHERE id > $1 AND accepted_at > $2 ORDER BY id LIMIT $3 FOR UPDATE)
         UPDATE open_item o SET accepted_at = $2, expires_at = o.expires_at - e.ahead,
             due_at = CASE WHEN o.state = 2 OR (o.token > 0 AND o.due_at < o.accepted_at) THEN o.due_at ELSE o.due_at - e.ahead END
-        FROM early e WHERE o.id = e.id RETURNING o.id, e.ahead";
+        FROM early e WHERE o.id = e.id RETURNING o.id, e.ahead, o.due_at";
     let rows = work.query(sql, &[&after, &work.now_ms(), &i64::try_from(STEP).unwrap_or(i64::MAX)]).await?;
     let mut mended: Vec<(i64, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     mended.sort_unstable();
@@ -132,6 +132,9 @@ async fn step(base: &Base, mut work: Work, after: i64) -> Result<(usize, Option<
     work.note(&mended.iter().map(line).collect::<Vec<_>>()).await?;
     if !mended.is_empty() {
         work.arrived = LaneSet::ALL;
+        for row in &rows {
+            work.is_due(row.get(2));
+        }
     }
     base.finish(work).await?;
     let left = mended.last().map(|(id, _)| *id).filter(|_| mended.len() == STEP);

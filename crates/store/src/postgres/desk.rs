@@ -4,14 +4,19 @@
 
 use crate::error::StoreError;
 use futures_util::future::BoxFuture;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
     task::AbortHandle,
+    time::sleep,
 };
 
 /// Questions that may stand in the queue; beyond it callers wait.
 const QUEUE: usize = 1024;
+/// After a group of so many questions the next ones will not be long in coming …
+const MANY: usize = 8;
+/// … and so long they are waited for: what a transaction costs beside its rows is shared by more, and whoever asks in such a crowd waits for longer than this anyway.
+const GATHERING: Duration = Duration::from_millis(3);
 /// A group is closed at this many questions …
 const GROUP: usize = 512;
 /// … or at about this much to write, in bytes.
@@ -56,10 +61,14 @@ async fn serve<Q: Send + 'static, A: Send + 'static>(
     clerk: Arc<Clerk<Q, A>>,
 ) {
     let places = Arc::new(Semaphore::new(at_once));
+    let mut busy = false;
     loop {
         // A place first: what comes while none is free goes together.
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let Some(first) = questions.recv().await else { return };
+        if busy && questions.len() < GROUP {
+            sleep(GATHERING).await;
+        }
         let mut size = bytes(&first.0);
         let mut group = vec![first];
         while group.len() < GROUP && size < GROUP_BYTES {
@@ -67,6 +76,7 @@ async fn serve<Q: Send + 'static, A: Send + 'static>(
             size += bytes(&next.0);
             group.push(next);
         }
+        busy = group.len() >= MANY;
         let clerk = Arc::clone(&clerk);
         // A task of its own: what has been begun is brought to its end also when the desk is given up.
         tokio::spawn(async move {

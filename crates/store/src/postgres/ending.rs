@@ -57,8 +57,12 @@ async fn leave(work: &mut Work, batch: i64, items: &[i64], target: State, what: 
         work.erase(&closed).await?;
         closed.iter().map(|one| one.id).collect()
     } else {
-        let sql = "UPDATE open_item SET state = 1, node = NULL WHERE id = ANY($1) AND state = 0 RETURNING id";
-        let released: Vec<i64> = work.query(sql, &[&items]).await?.iter().map(|row| row.get(0)).collect();
+        let sql = "UPDATE open_item SET state = 1, node = NULL WHERE id = ANY($1) AND state = 0 RETURNING id, due_at";
+        let rows = work.query(sql, &[&items]).await?;
+        for row in &rows {
+            work.is_due(row.get(1));
+        }
+        let released: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
         if !released.is_empty() {
             work.arrived = LaneSet::ALL;
         }

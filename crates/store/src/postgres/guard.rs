@@ -2,7 +2,7 @@
 //!
 //! Two floods at once are one: whoever is about to hold something of a rule locks the rule's row first and then looks again, so that of two nodes one opens a batch and the other joins it. On
 //! ordinary days nobody locks anything: each connection counts in rows of its own, and what is in transactions that have not ended is not counted yet. So a limit may be overrun by what is
-//! written in the same few milliseconds; of that, what has not left the house is held by whoever notices next.
+//! written in the same few milliseconds; of that, what has not left the house is held by whoever notices next, at the latest by who tells of the batch.
 
 use crate::{
     error::StoreError,
@@ -168,7 +168,7 @@ pub(crate) async fn judge_crowd(
     let mut opened = None;
     let batch = weigh(work, terms, &Weighed { event, rule, of_event: count(&others, 0) + people, people, first }, &mut opened).await?;
     if let (Some(batch), Some(_)) = (batch, opened) {
-        let sql = "SELECT o.id FROM item i JOIN open_item o ON o.id = i.id WHERE i.event = $1 AND o.state = 1";
+        let sql = "SELECT o.id FROM item i JOIN open_item o ON o.id = i.id WHERE i.event = $1 AND o.state + 0 = 1";
         let waiting = work.query(sql, &[&event]).await?;
         hold(work, batch, &ids(&waiting)).await?;
     }
@@ -220,7 +220,7 @@ async fn weigh(work: &Work, terms: &GuardTerms, weighed: &Weighed, opened: &mut 
 /// Holds what a rule has told within the hour and has not left the house.
 async fn hold_back(work: &Work, batch: i64, rule: i32) -> Result<(), Fault> {
     let sql = "SELECT o.id FROM open_item o JOIN item i ON i.id = o.id JOIN letter l ON l.id = i.letter
-        WHERE o.id >= (SELECT min(first_item) FROM guard_minute WHERE rule = $1) AND o.state = 1 AND l.rule = $1";
+        WHERE o.id >= (SELECT min(first_item) FROM guard_minute WHERE rule = $1) AND o.state + 0 = 1 AND l.rule = $1";
     let waiting = work.query(sql, &[&rule]).await?;
     hold(work, batch, &ids(&waiting)).await
 }
@@ -228,7 +228,7 @@ async fn hold_back(work: &Work, batch: i64, rule: i32) -> Result<(), Fault> {
 /// Holds what still waits; what has been claimed meanwhile is on its way.
 async fn hold(work: &Work, batch: i64, items: &[i64]) -> Result<(), Fault> {
     let kept = Kept { batch, reason: reason(work, batch).await? };
-    let sql = "UPDATE open_item o SET state = 0, node = NULL FROM item i WHERE o.id = ANY($1) AND i.id = o.id AND o.state = 1 RETURNING o.id, i.folded_hash";
+    let sql = "UPDATE open_item o SET state = 0, node = NULL FROM item i WHERE o.id = ANY($1) AND i.id = o.id AND o.state + 0 = 1 RETURNING o.id, i.folded_hash";
     let held = work.query(sql, &[&items]).await?;
     let mut rows: Vec<(Kept, i32, i64)> = held.iter().map(|row| (kept.clone(), row.get(1), row.get(0))).collect();
     rows.sort_by_key(|(_, _, item)| *item);
@@ -321,10 +321,19 @@ pub(super) fn row(row: &Row) -> BatchRow {
     }
 }
 
-/// Notes that the alert is in the outbox.
+/// Notes that the alert is in the outbox. What was being written while the batch was opened, and was not seen by who opened it, is held in it now.
 pub(crate) async fn alerted(base: &Base, id: Id) -> Result<(), Fault> {
-    base.query("UPDATE guard_batch SET alerted = true WHERE id = $1", &[&id.number()]).await?;
-    Ok(())
+    let work = base.begin().await?;
+    let id = id.number();
+    if let Some(row) = work.query_opt("SELECT rule FROM guard_batch WHERE id = $1", &[&id]).await? {
+        let rule: i32 = row.get(0);
+        lock(&work, &BTreeSet::from([rule])).await?;
+        let sql = "UPDATE guard_batch SET alerted = true WHERE id = $1 RETURNING state = 'held' AND flood = $2 AND joins_until > $3";
+        if work.query_one(sql, &[&id, &Flood::RuleHour.as_str(), &work.now_ms()]).await?.get(0) {
+            hold_back(&work, id, rule).await?;
+        }
+    }
+    base.finish(work).await
 }
 
 /// Held items of a batch, by recipient.

@@ -33,7 +33,7 @@ use crate::{
         Difference, DirectoryStanding, LinkPage, Mirror, MirrorLink, MirrorObject, ObjectId, ObjectPage, Portrait, Record, Sitter, Walk,
         steps,
     },
-    postgres::{PostgresStore, Unsure, accept, work::text},
+    postgres::{LONG, PostgresStore, Unsure, accept, work::text},
     store::{Acceptance, Accepted},
 };
 use async_trait::async_trait;
@@ -60,10 +60,17 @@ macro_rules! ask {
 /// Writes in one transaction.
 macro_rules! write {
     ($store:ident, $db:ident, $now:ident => $verb:expr) => {
+        write!($store, $db, $now, None => $verb)
+    };
+    // … of a directory, unless another node feeds it.
+    ($store:ident, $db:ident, $now:ident, $directory:expr => $verb:expr) => {
         $store
             .base
-            .again(Unsure::Refuse, || async {
+            .again_within(LONG, Unsure::Refuse, || async {
                 let work = $store.base.begin().await?;
+                if let Some(directory) = Option::<&str>::from($directory) {
+                    $store.base.check_fence(&work, directory).await?;
+                }
                 let ($db, $now) = (work.client(), work.now_ms());
                 let answer = $verb.await?;
                 $store.base.finish(work).await?;
@@ -95,7 +102,7 @@ impl Mirror for PostgresStore {
             self.base.finish(work).await?;
             Ok(differences)
         };
-        self.base.again(Unsure::Again, compare).await
+        self.base.again_within(LONG, Unsure::Again, compare).await
     }
 
     async fn record(&self, mut record: Record) -> Result<Vec<Accepted>, StoreError> {
@@ -105,12 +112,13 @@ impl Mirror for PostgresStore {
         let record = &record;
         let write = || async {
             let mut work = self.base.begin().await?;
+            self.base.check_fence(&work, &record.directory).await?;
             record::record(work.client(), record, work.now_ms()).await?;
             let accepted = accept::write(&mut work, &events).await?;
             self.base.finish(work).await?;
             Ok(accepted)
         };
-        self.base.again(Unsure::Refuse, write).await
+        self.base.again_within(LONG, Unsure::Refuse, write).await
     }
 
     /// In transactions of some ten thousand entries, the bookmark with the last. Should one fail, those before it stay done, and doing it again does the rest.
@@ -130,13 +138,13 @@ impl Mirror for PostgresStore {
         for (place, entries) in steps.into_iter().enumerate() {
             let bookmark = if place == last { bookmark.take() } else { None };
             let step = load::Step { directory, entries: &entries, generation, bookmark: bookmark.as_deref() };
-            new += write!(self, db, now => load::load(db, &step, now))?;
+            new += write!(self, db, now, directory => load::load(db, &step, now))?;
         }
         Ok(new)
     }
 
     async fn begin_refresh(&self, directory: &str) -> Result<i64, StoreError> {
-        write!(self, db, _now => standing::begin_refresh(db, directory))
+        write!(self, db, _now, directory => standing::begin_refresh(db, directory))
     }
 
     async fn unseen(&self, directory: &str, generation: i64) -> Result<(u64, u64), StoreError> {
@@ -156,7 +164,7 @@ impl Mirror for PostgresStore {
 
     async fn end_refresh(&self, directory: &str, bookmark: Option<Vec<u8>>) -> Result<(), StoreError> {
         let bookmark = bookmark.as_deref();
-        write!(self, db, now => standing::end_refresh(db, directory, bookmark, now))
+        write!(self, db, now, directory => standing::end_refresh(db, directory, bookmark, now))
     }
 
     async fn report_source(&self, directory: &str, failure: Option<String>, news: Option<Acceptance>) -> Result<bool, StoreError> {
@@ -165,6 +173,7 @@ impl Mirror for PostgresStore {
         let news: Vec<&accept::Ready> = news.iter().collect();
         let write = || async {
             let mut work = self.base.begin().await?;
+            self.base.check_fence(&work, directory).await?;
             let changed = standing::report(work.client(), directory, failure.as_deref(), work.now_ms()).await?;
             if changed {
                 // The event is accepted only if what it says is news.
@@ -173,7 +182,7 @@ impl Mirror for PostgresStore {
             self.base.finish(work).await?;
             Ok(changed)
         };
-        self.base.again(Unsure::Refuse, write).await
+        self.base.again_within(LONG, Unsure::Refuse, write).await
     }
 
     async fn object(&self, directory: &str, name: &str) -> Result<Option<MirrorObject>, StoreError> {
@@ -243,12 +252,18 @@ impl Mirror for PostgresStore {
         ask!(self, db => read::members(db, group, depth, after, limit))
     }
 
+    fn fence(&self, directory: &str, holder: &str) {
+        let mut fences = self.base.fences.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        fences.insert(directory.to_owned(), holder.to_owned());
+    }
+
     async fn note_marker(&self, marker: NewMarker, event: Acceptance) -> Result<bool, StoreError> {
         let id = event.id;
         let event = accept::ready(&self.base, vec![event]).await?;
         let event: Vec<&accept::Ready> = event.iter().collect();
         let write = || async {
             let mut work = self.base.begin().await?;
+            self.base.check_fence(&work, &marker.directory).await?;
             let noted = markers::note(work.client(), &marker, id, work.now_ms()).await?;
             if noted {
                 accept::write(&mut work, &event).await?;
@@ -256,7 +271,7 @@ impl Mirror for PostgresStore {
             self.base.finish(work).await?;
             Ok(noted)
         };
-        self.base.again(Unsure::Refuse, write).await
+        self.base.again_within(LONG, Unsure::Refuse, write).await
     }
 
     async fn markers(&self, directory: &str, key: Option<&str>, after: Option<Id>, limit: u32) -> Result<Vec<Marker>, StoreError> {

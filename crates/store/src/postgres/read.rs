@@ -55,7 +55,7 @@ fn item_row(row: &Row) -> Result<ItemRow, StoreError> {
 
 /// A page of a listing, newest first.
 pub(crate) async fn items(base: &Base, filter: &Filter, before: Option<Id>, limit: u16) -> Result<Page<ItemRow>, Fault> {
-    let work = base.look().await?;
+    let work = base.sweep().await?;
     let last = before.map_or(i64::MAX, |before| before.number().saturating_sub(1));
     let limit = limit.max(1);
     // One more than asked for tells whether there is a next page.
@@ -139,7 +139,7 @@ const EVENTS_BYTES: i64 = 8 << 20;
 /// Events of a span, by id. Which of them can make up a page is found out by their stored sizes, so that a page of large ones is not read to be cut; what their traces come to is seen then.
 pub(crate) async fn events(base: &Base, span: &EventSpan, after: Option<Id>, limit: u16) -> Result<Vec<EventRecord>, Fault> {
     let first = after.map_or(i64::MIN, |after| after.number().saturating_add(1)).max(Id::first_of(span.since).number());
-    let work = base.look().await?;
+    let work = base.sweep().await?;
     let kinds: Vec<i32> =
         work.query("SELECT number FROM word WHERE text = ANY($1)", &[&span.kinds]).await?.iter().map(|row| row.get(0)).collect();
     if kinds.is_empty() && !span.kinds.is_empty() {
@@ -175,7 +175,9 @@ pub(crate) async fn depths(base: &Base) -> Result<Vec<Depth>, Fault> {
     let sql = "SELECT y.name, c.lane, c.state, c.items, c.oldest
         FROM (SELECT relay, lane, state, count(*) AS items, min(accepted_at) AS oldest FROM open_item GROUP BY relay, lane, state) c
         JOIN relay y ON y.number = c.relay ORDER BY (c.state = 0), y.name, c.lane, c.state";
-    let rows = base.query(sql, &[]).await?;
+    let work = base.sweep().await?;
+    let rows = work.query(sql, &[]).await?;
+    base.finish(work).await?;
     let depth = |row: &Row| {
         let (lane, state) = (lane_of(row.get(1))?, state_of(Some(row.get(2)))?);
         Ok(Depth { relay: row.get(0), lane, state, items: count(row, 3), oldest: from_millis(row.get(4)) })

@@ -30,24 +30,6 @@ pub(crate) async fn report(base: &Base, name: &str, report: &RelayReport) -> Res
     base.finish(work).await
 }
 
-/// Under which name a relay's account stands in `meta`.
-fn account_name(relay: &str) -> String {
-    format!("account:{relay}")
-}
-
-/// Keeps a node's account of a relay.
-pub(crate) async fn keep_account(base: &Base, relay: &str, account: &str) -> Result<(), Fault> {
-    let sql = "INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-    base.query(sql, &[&account_name(relay), &account.as_bytes()]).await?;
-    Ok(())
-}
-
-/// The account last kept.
-pub(crate) async fn account(base: &Base, relay: &str) -> Result<Option<String>, Fault> {
-    let rows = base.query("SELECT value FROM meta WHERE name = $1", &[&account_name(relay)]).await?;
-    Ok(rows.first().map(|row| String::from_utf8_lossy(row.get(0)).into_owned()))
-}
-
 /// All relays ever heard of, by name.
 pub(crate) async fn all(base: &Base) -> Result<Vec<RelayStanding>, Fault> {
     let sql = "SELECT name, paused_at, paused_by, condition, reason, next_probe_at, reported_at FROM relay ORDER BY name";

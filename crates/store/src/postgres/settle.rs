@@ -140,7 +140,7 @@ async fn write_moved(work: &Work, all: &[&(Settlement, Option<i32>)], places: &[
             UPDATE open_item o SET state = s.state, due_at = s.due_at, attempts = s.attempts, flags = (o.flags & (-2)::smallint) | s.duplicate, node = NULL
             FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::integer[], $6::smallint[], $7::bigint[], $8::text[], $9::text[])
                 AS s (id, token, state, due_at, attempts, duplicate, at, what, reply)
-            WHERE o.id = s.id AND o.state = 2 AND o.token = s.token
+            WHERE o.id = s.id AND o.state + 0 = 2 AND o.token = s.token
             RETURNING s.id, s.token, s.state, s.due_at, s.at, s.what, s.reply),
         told AS (
             INSERT INTO history (item, at, what, detail, next_at, token)
@@ -162,7 +162,7 @@ async fn write_ended(work: &Work, all: &[&(Settlement, Option<i32>)], places: &[
             DELETE FROM open_item o
             USING unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::integer[], $6::smallint[], $7::bigint[], $8::text[], $9::text[], $10::integer[])
                 AS s (id, token, state, due_at, attempts, duplicate, at, what, reply, relay)
-            WHERE o.id = s.id AND o.state = 2 AND o.token = s.token
+            WHERE o.id = s.id AND o.state + 0 = 2 AND o.token = s.token
             RETURNING s.id, s.token, s.state, s.due_at, s.attempts, (o.flags & (-2)::smallint) | s.duplicate AS flags, o.expires_at, o.accepted_at, s.relay, s.at, s.what, s.reply),
         ended AS (
             UPDATE item i SET state = g.state, due_at = g.due_at, attempts = g.attempts, flags = g.flags, expires_at = g.expires_at, accepted_at = g.accepted_at, token = g.token,

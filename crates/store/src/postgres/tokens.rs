@@ -6,6 +6,7 @@ use crate::{
     store::TokenRecord,
 };
 use tidings_core::{Timestamp, time::from_millis};
+use tokio_postgres::Row;
 
 /// Keeps a token; one with the same digest is replaced.
 pub(crate) async fn add(base: &Base, token: &TokenRecord) -> Result<(), Fault> {
@@ -19,9 +20,22 @@ pub(crate) async fn add(base: &Base, token: &TokenRecord) -> Result<(), Fault> {
 
 /// Finds a token by its digest, whether or not it has ended.
 pub(crate) async fn find(base: &Base, digest: [u8; 32]) -> Result<Option<TokenRecord>, Fault> {
-    let rows = base.query("SELECT name, scopes, created_at, expires_at FROM token WHERE digest = $1", &[&digest.as_slice()]).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
+    let sql = "SELECT name, scopes, created_at, expires_at FROM token WHERE digest = $1";
+    base.query(sql, &[&digest.as_slice()]).await?.first().map(|row| record(digest, row)).transpose()
+}
+
+/// Every token, by its name.
+pub(crate) async fn all(base: &Base) -> Result<Vec<TokenRecord>, Fault> {
+    let rows = base.query("SELECT name, scopes, created_at, expires_at, digest FROM token ORDER BY name, digest", &[]).await?;
+    let one = |row: &Row| {
+        let digest = <[u8; 32]>::try_from(row.get::<_, &[u8]>(4));
+        record(digest.map_err(|_| StoreError::Corrupt("token.digest has another length than 32".to_owned()))?, row)
+    };
+    rows.iter().map(one).collect()
+}
+
+fn record(digest: [u8; 32], row: &Row) -> Result<TokenRecord, Fault> {
     let scopes = serde_json::from_str(row.get(1)).map_err(|error| StoreError::Corrupt(format!("token.scopes: {error}")))?;
     let expires_at = row.get::<_, Option<i64>>(3).map(from_millis);
-    Ok(Some(TokenRecord { digest, name: row.get(0), scopes, created_at: from_millis(row.get(2)), expires_at }))
+    Ok(TokenRecord { digest, name: row.get(0), scopes, created_at: from_millis(row.get(2)), expires_at })
 }

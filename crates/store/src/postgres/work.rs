@@ -1,11 +1,16 @@
 //! What a verb works with inside a transaction, and the small steps that several verbs share.
 
-use crate::{error::StoreError, postgres::fault::Fault};
+use crate::postgres::{connect::SWEEPING, fault::Fault};
 use deadpool_postgres::Object;
-use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc, time::Duration};
 use tidings_core::{Clock, Timestamp, lane::LaneSet, outbox::State, time::from_millis};
-use tokio_postgres::{Row, SimpleQueryMessage, types::ToSql};
+use tokio::time::timeout;
+use tokio_postgres::{Row, types::ToSql};
 
+/// How long a transaction that is given up may take to end.
+const ROLLBACK: Duration = Duration::from_secs(5);
+/// How a transaction begins that reads.
+const LOOK: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// The reader may get it twice.
 pub(crate) const MAYBE_DUPLICATE: i16 = 1;
 /// The item's letter is sensitive.
@@ -55,21 +60,23 @@ impl Work {
 
     /// Begins to read: all statements see the same moment of the database.
     pub(crate) async fn look(client: Object, time: &Time) -> Result<Self, Fault> {
-        Self::begin_by(client, time, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await
+        Self::begin_by(client, time, LOOK).await
+    }
+
+    /// The same for what reads whole stretches of tables.
+    pub(crate) async fn sweep(client: Object, time: &Time) -> Result<Self, Fault> {
+        Self::begin_by(client, time, &format!("{LOOK}; {SWEEPING}")).await
     }
 
     async fn begin_by(client: Object, time: &Time, begin: &str) -> Result<Self, Fault> {
-        // One round trip. The present moment is that of the database, as it is at the beginning of the transaction.
-        let sql = format!("{begin}; SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint");
+        // Before the transaction: should the statement have to be prepared first, that is not part of it.
+        let clock = client.prepare_cached("SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint").await?;
         // First this, because from here on there may be a transaction to end, also if the caller goes away while it begins.
         let mut work = Self { client: Some(client), now_ms: 0, arrived: LaneSet::NONE, accepts: false, due: None };
-        let answer = work.client().simple_query(&sql).await?;
-        let told = answer.into_iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0).and_then(|text| text.parse().ok()),
-            _ => None,
-        });
+        // One round trip, in this order. The present moment is that of the database, as it is at the beginning of the transaction.
+        let ((), told) = tokio::try_join!(work.client().batch_execute(begin), work.client().query_one(&clock, &[]))?;
         work.now_ms = match time {
-            Time::Database => told.ok_or_else(|| StoreError::Corrupt("the server does not tell the time".to_owned()))?,
+            Time::Database => told.get(0),
             Time::Told(clock) => clock.now().as_millisecond(),
         };
         Ok(work)
@@ -219,7 +226,8 @@ impl Drop for Work {
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => {
                 runtime.spawn(async move {
-                    if client.batch_execute("ROLLBACK").await.is_err() {
+                    // A server that does not even answer to this has been stopped, or is gone.
+                    if !matches!(timeout(ROLLBACK, client.batch_execute("ROLLBACK")).await, Ok(Ok(()))) {
                         drop(Object::take(client));
                     }
                 });

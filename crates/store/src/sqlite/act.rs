@@ -1,4 +1,4 @@
-//! What an operator does to items.
+//! What is done to items that are not being delivered: by an operator, or because of what was learned since they were accepted.
 
 use crate::{
     error::StoreError,
@@ -9,7 +9,7 @@ use crate::{
     },
     store::{Acted, Action, Filter},
 };
-use tidings_core::{lane::LaneSet, outbox::State};
+use tidings_core::{Id, Timestamp, lane::LaneSet, outbox::State};
 
 /// An action on more items than this is written in steps, so that a million items do not hold up the writer.
 pub(crate) const STEP: u32 = 2000;
@@ -46,6 +46,29 @@ pub(crate) fn act(work: &mut Work<'_>, action: Action, filter: &Filter, by: &str
     }
     let full = ids.len() == STEP as usize;
     Ok(Step { acted, next: ids.last().copied().filter(|_| full) })
+}
+
+/// Lets waiting items that are due earlier wait on; how many.
+pub(crate) fn postpone(work: &Work<'_>, items: &[Id], due_at: Timestamp) -> Result<u64, Fault> {
+    let mut moved = 0;
+    let mut update = work.db.prepare_cached("UPDATE item SET due_at = ?2 WHERE id = ?1 AND state = 1 AND due_at < ?2")?;
+    for item in items {
+        moved += update.execute([item.number(), due_at.as_millisecond()])? as u64;
+    }
+    Ok(moved)
+}
+
+/// Holds waiting items; how many.
+pub(crate) fn withhold(work: &Work<'_>, items: &[Id], why: &str) -> Result<u64, Fault> {
+    let mut held = 0;
+    let mut waits = work.db.prepare_cached("SELECT 1 FROM item WHERE id = ?1 AND state = 1")?;
+    for item in items.iter().map(|item| item.number()) {
+        if waits.exists([item])? {
+            work.withhold(item, why)?;
+            held += 1;
+        }
+    }
+    Ok(held)
 }
 
 fn target(work: &Work<'_>, id: i64) -> Result<Target, Fault> {

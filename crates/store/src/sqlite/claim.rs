@@ -48,8 +48,7 @@ pub(crate) fn claim(work: &mut Work<'_>, claim: &Claim) -> Result<Vec<Lease>, Fa
     let Some((relay, None)) = relay else { return Ok(Vec::new()) };
     let (found, spoilt) = gather(work, claim, relay)?;
     for Spoilt { id, why } in spoilt {
-        work.stand(id, State::Held)?;
-        work.note(&Line { item: id, at: work.now_ms(), what: "withheld", who: None, detail: Some(&why) })?;
+        work.withhold(id, &why)?;
     }
     if found.is_empty() {
         return Ok(Vec::new());

@@ -2,6 +2,7 @@
 
 use crate::{
     error::StoreError,
+    open::COPY_NOTE,
     seal::{Place, SealKey, fill, hex},
 };
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, config::DbConfig};
@@ -25,6 +26,9 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0006_floods.sql"),
     include_str!("migrations/0007_looked_up.sql"),
     include_str!("migrations/0008_markers.sql"),
+    include_str!("migrations/0009_nodes.sql"),
+    include_str!("migrations/0010_bounces.sql"),
+    include_str!("migrations/0011_accounts.sql"),
 ];
 
 /// How long a process waits for another one's transaction: an operator's command beside a busy server, or the other way round.
@@ -40,6 +44,16 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 
 /// Opens the writing connection; makes the file, brings its schema up to date, checks the key.
 pub(crate) fn writer(path: &Path, key: &SealKey, page_limit: Option<u32>) -> Result<Connection, StoreError> {
+    let db = unlooked(path, key, page_limit)?;
+    let note = db.query_row("SELECT 1 FROM meta WHERE name = ?1", [COPY_NOTE], |_| Ok(())).optional();
+    match note.map_err(|error| StoreError::Open { path: path.to_owned(), source: error.into() })? {
+        Some(()) => Err(StoreError::Unfinished(path.to_owned())),
+        None => Ok(db),
+    }
+}
+
+/// Likewise, also if it is an unfinished copy.
+pub(crate) fn unlooked(path: &Path, key: &SealKey, page_limit: Option<u32>) -> Result<Connection, StoreError> {
     let failed = |source: Cause| StoreError::Open { path: path.to_owned(), source };
     make_file(path).map_err(|error| failed(error.into()))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -5,13 +5,13 @@ use crate::{
     pack::Patterns,
     sqlite::{
         fault::Fault,
-        work::{Line, Work, count, pattern_text, whole},
+        work::{Work, count, pattern_text, whole},
     },
     store::Acceptance,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
-use tidings_core::{Id, flood::Flood, kind::Kind, outbox::State, time::from_millis};
+use tidings_core::{Id, flood::Flood, kind::Kind, time::from_millis};
 
 const MINUTE_MS: i64 = 60_000;
 const MINUTES: i64 = 60;
@@ -184,8 +184,7 @@ fn hold_back(work: &mut Work<'_>, batch: i64, rule: i64) -> Result<(), Fault> {
 fn hold(work: &mut Work<'_>, batch: i64, items: &[(i64, i64)]) -> Result<(), Fault> {
     let kept = Kept { batch, reason: reason(work.db, batch)? };
     for (item, hash) in items {
-        work.stand(*item, State::Held)?;
-        work.note(&Line { item: *item, at: work.now_ms(), what: "withheld", who: None, detail: Some(&kept.reason) })?;
+        work.withhold(*item, &kept.reason)?;
         keep(work, &kept, *hash, *item)?;
     }
     Ok(())

@@ -4,7 +4,7 @@ use crate::{
     sqlite::{fault::Fault, work::Work},
     store::{RelayReport, RelayStanding},
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use tidings_core::{Timestamp, lane::LaneSet, time::from_millis};
 
 /// Pauses a relay or lets it go on. A second pause leaves the first one's time and name.
@@ -28,26 +28,6 @@ pub(crate) fn report(work: &mut Work<'_>, name: &str, report: &RelayReport) -> R
         .prepare_cached("UPDATE relay SET condition = ?2, reason = ?3, next_probe_at = ?4, reported_at = ?5 WHERE number = ?1")?
         .execute(params![number, report.condition, report.reason, report.next_probe_at.map(Timestamp::as_millisecond), work.now_ms()])?;
     Ok(())
-}
-
-/// Under which name a relay's account stands in `meta`.
-fn account_name(relay: &str) -> String {
-    format!("account:{relay}")
-}
-
-/// Keeps a node's account of a relay.
-pub(crate) fn keep_account(work: &mut Work<'_>, relay: &str, account: &str) -> Result<(), Fault> {
-    work.db
-        .prepare_cached("INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = excluded.value")?
-        .execute(params![account_name(relay), account.as_bytes()])?;
-    Ok(())
-}
-
-/// The account last kept.
-pub(crate) fn account(db: &Connection, relay: &str) -> Result<Option<String>, Fault> {
-    let kept: Option<Vec<u8>> =
-        db.prepare_cached("SELECT value FROM meta WHERE name = ?1")?.query_row([account_name(relay)], |row| row.get(0)).optional()?;
-    Ok(kept.map(|kept| String::from_utf8_lossy(&kept).into_owned()))
 }
 
 /// All relays ever heard of, by name.

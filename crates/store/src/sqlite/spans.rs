@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 /// Items of a span. An entry of the index takes some 22 bytes, and leaves that are filled in no order are about two thirds full: a span is about 1 MiB of leaves,
 /// an eighth of what the writer's connection keeps in memory, and ten million items are 305 spans to look through.
-const ITEMS: u32 = 32_768;
+pub(crate) const ITEMS: u32 = 32_768;
 
 /// The span that the writer is filling. Other processes may put items into it, too: then it is a little longer.
 #[derive(Debug)]

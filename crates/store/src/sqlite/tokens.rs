@@ -28,3 +28,10 @@ pub(crate) fn find(db: &Connection, digest: [u8; 32]) -> Result<Option<TokenReco
     let scopes = serde_json::from_str(&scopes).map_err(|error| StoreError::Corrupt(format!("token.scopes: {error}")))?;
     Ok(Some(TokenRecord { digest, name, scopes, created_at: from_millis(created_at), expires_at: expires_at.map(from_millis) }))
 }
+
+/// Every token, by its name.
+pub(crate) fn all(db: &Connection) -> Result<Vec<TokenRecord>, Fault> {
+    let mut statement = db.prepare_cached("SELECT digest FROM token ORDER BY name, digest")?;
+    let digests = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<[u8; 32]>, _>>()?;
+    digests.into_iter().filter_map(|digest| find(db, digest).transpose()).collect()
+}

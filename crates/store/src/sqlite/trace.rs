@@ -19,12 +19,17 @@ pub(crate) fn written(pattern: i64, packed: &[u8]) -> Vec<u8> {
     column
 }
 
+/// The pattern of a trace that was made small, and what differs from it; `None` if the column is the trace itself.
+pub(crate) fn split(column: &[u8]) -> Result<Option<(i64, &[u8])>, StoreError> {
+    let Some(rest) = column.strip_prefix(&[PACKED]) else { return Ok(None) };
+    let (number, packed) = rest.split_first_chunk().ok_or_else(|| StoreError::Corrupt("event.trace: it is cut".to_owned()))?;
+    Ok(Some((i64::from_le_bytes(*number), packed)))
+}
+
 /// The trace of a column.
 pub(crate) fn read(db: &Connection, patterns: &Patterns, column: Vec<u8>) -> Result<Vec<u8>, Fault> {
-    let Some(rest) = column.strip_prefix(&[PACKED]) else { return Ok(column) };
-    let Some((number, packed)) = rest.split_first_chunk() else {
-        return Err(StoreError::Corrupt("event.trace: it is cut".to_owned()).into());
-    };
-    let number = i64::from_le_bytes(*number);
-    patterns.unpack(packed, number, || pattern_text(db, number))
+    match split(&column)? {
+        Some((number, packed)) => patterns.unpack(packed, number, || pattern_text(db, number)),
+        None => Ok(column),
+    }
 }

@@ -97,6 +97,12 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Holds an item and says why in its history.
+    pub(crate) fn withhold(&self, item: i64, why: &str) -> Result<(), Fault> {
+        self.stand(item, State::Held)?;
+        self.note(&Line { item, at: self.now_ms(), what: "withheld", who: None, detail: Some(why) })
+    }
+
     /// Moves an item that is not leased to another state; a final state ends its life in the index of life times.
     pub(crate) fn stand(&self, item: i64, state: State) -> Result<(), Fault> {
         let sql = if state.is_final() {

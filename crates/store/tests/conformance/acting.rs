@@ -1,7 +1,8 @@
 //! What an operator does.
 
-use crate::house::{House, hours, ids, only, outcome};
-use tidings_core::{Id, outbox::State};
+use crate::house::{House, hours, ids, only, outcome, seconds};
+use std::time::Duration;
+use tidings_core::{Id, outbox::State, time::later};
 use tidings_store::{Acted, Action, Filter};
 
 const DONE: Acted = Acted { changed: 1, skipped: 0 };
@@ -95,6 +96,53 @@ pub(crate) async fn more_items_than_a_step_are_all_acted_on(house: &House) {
     let held = Filter { state: Some(State::Held), ..Filter::default() };
     assert_eq!(house.store.act(Action::Release, held, "ada").await.unwrap(), Acted { changed: 5001, skipped: 0 });
     assert_eq!(house.claim(u16::MAX).await.len(), 5001);
+}
+
+pub(crate) async fn what_waits_can_wait_on(house: &House) {
+    let until = later(house.now(), Duration::from_secs(60));
+    let early = house.accept_one(house.an_event("early")).await;
+    let late = house.accept_one(house.an_event("late").due_in(seconds(61))).await;
+    assert_eq!(house.store.postpone(vec![early, late], until).await.unwrap(), 1);
+    assert_eq!(house.history(early).await, ["accepted"], "nothing has happened to it");
+    house.clock.advance(seconds(59));
+    assert!(house.claim(10).await.is_empty());
+    house.clock.advance(seconds(1));
+    assert_eq!(ids(&house.claim(10).await), [early]);
+    house.clock.advance(seconds(1));
+    assert_eq!(ids(&house.claim(10).await), [late]);
+    for state in [State::Claimed, State::Held, State::Sent, State::Failed, State::Cancelled] {
+        let id = an_item_that_is(house, state, &state.to_string()).await;
+        assert_eq!(house.store.postpone(vec![id], later(house.now(), Duration::from_secs(600))).await.unwrap(), 0, "{state}");
+        assert_eq!(house.state(id).await, state);
+    }
+    assert_eq!(house.store.postpone(Vec::new(), until).await.unwrap(), 0);
+}
+
+pub(crate) async fn what_waits_can_be_withheld(house: &House) {
+    let [due, later] = [house.accept_one(house.an_event("due")).await, house.accept_one(house.an_event("later").due_in(hours(1))).await];
+    assert_eq!(house.store.withhold(vec![due, later], "letters come back").await.unwrap(), 2);
+    assert!(house.claim(10).await.is_empty());
+    let detail = house.detail(due).await;
+    assert_eq!((detail.row.state, detail.row.last_reply.as_deref()), (State::Held, Some("letters come back")));
+    assert_eq!(house.history(due).await, ["accepted", "withheld"]);
+    for state in [State::Claimed, State::Held, State::Sent, State::Failed, State::Cancelled] {
+        let id = an_item_that_is(house, state, &state.to_string()).await;
+        let before = house.history(id).await.len();
+        assert_eq!(house.store.withhold(vec![id], "too late").await.unwrap(), 0, "{state}");
+        assert_eq!((house.state(id).await, house.history(id).await.len()), (state, before));
+    }
+    assert_eq!(house.store.act(Action::Release, only(due), "ada").await.unwrap(), DONE);
+    assert_eq!(ids(&house.claim(10).await), [due]);
+}
+
+pub(crate) async fn more_items_than_a_step_wait_on(house: &House) {
+    let batch: Vec<_> = (0..4001).map(|n| house.an_event(&format!("e{n}")).build()).collect();
+    let items: Vec<Id> = batch.iter().flat_map(|one| one.items.iter().map(|item| item.id)).collect();
+    house.store.accept(batch).await.unwrap();
+    assert_eq!(house.store.postpone(items, later(house.now(), Duration::from_secs(60))).await.unwrap(), 4001);
+    assert!(house.claim(1).await.is_empty());
+    house.clock.advance(seconds(60));
+    assert_eq!(house.claim(u16::MAX).await.len(), 4001);
 }
 
 pub(crate) async fn a_cancelled_letter_can_be_taken_up_again(house: &House) {

@@ -18,10 +18,13 @@ mod markers;
 mod mirror_model;
 mod mirroring;
 mod model;
+mod nodes;
 mod reading;
 mod refreshing;
+mod returning;
 mod server;
 mod settling;
+mod slates;
 
 /// The suite of the outbox.
 macro_rules! outbox {
@@ -69,6 +72,9 @@ macro_rules! outbox {
             acting::each_action_in_each_state,
             acting::an_action_goes_to_what_fits_and_names_who_did_it,
             acting::more_items_than_a_step_are_all_acted_on,
+            acting::what_waits_can_wait_on,
+            acting::what_waits_can_be_withheld,
+            acting::more_items_than_a_step_wait_on,
             acting::a_cancelled_letter_can_be_taken_up_again,
             erasing::a_sensitive_letter_is_erased_with_its_last_copy,
             erasing::a_secret_is_never_shown,
@@ -123,10 +129,26 @@ macro_rules! outbox {
             reading::an_event_accepted_after_the_clock_was_set_back_is_in_its_own_span,
             reading::depths_count_what_is_open,
             reading::relays_keep_what_is_said_of_them,
-            reading::a_relays_account_is_kept_by_its_name,
+            nodes::a_node_joins_does_what_it_offers_and_leaves,
+            nodes::a_node_that_starts_anew_takes_back_what_its_predecessor_had,
+            nodes::what_is_no_longer_offered_is_not_done,
+            slates::a_slate_is_written_over_by_who_has_read_it,
+            slates::of_many_who_write_one_version_one_does,
+            slates::a_stretch_of_names_is_forgotten,
             reading::tokens_are_found_by_their_digest,
             reading::names_go_on_above_the_highest,
             reading::an_unknown_name_is_nothing,
+            returning::a_letter_that_came_back_is_bounced_with_the_reason,
+            returning::a_report_is_taken_once,
+            returning::only_what_was_sent_comes_back,
+            returning::what_is_no_bounce_is_only_noted,
+            returning::an_address_is_unhealthy_after_several_letters_came_back,
+            returning::many_reports_at_once_make_an_address_unhealthy_once,
+            returning::it_is_told_of_once,
+            returning::an_address_becomes_healthy_again,
+            returning::what_came_back_long_ago_does_not_count,
+            returning::an_address_is_tried_again_after_its_rest,
+            returning::reports_are_listed_and_the_old_ones_forgotten,
             model::any_sequence_of_verbs_does_what_the_model_does,
         }
     };

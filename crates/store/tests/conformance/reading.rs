@@ -231,16 +231,6 @@ pub(crate) async fn relays_keep_what_is_said_of_them(house: &House) {
     assert_eq!((all[0].condition.as_deref(), all[0].reported_at), (None, None));
 }
 
-pub(crate) async fn a_relays_account_is_kept_by_its_name(house: &House) {
-    assert_eq!(house.store.account("main").await.unwrap(), None);
-    house.store.keep_account("main", "{\"at\":1}").await.unwrap();
-    house.store.keep_account("backup", "other").await.unwrap();
-    house.store.keep_account("main", "{\"at\":2}").await.unwrap();
-    assert_eq!(house.store.account("main").await.unwrap().as_deref(), Some("{\"at\":2}"));
-    assert_eq!(house.store.account("backup").await.unwrap().as_deref(), Some("other"));
-    assert!(house.store.relays().await.unwrap().is_empty(), "an account alone makes no relay");
-}
-
 pub(crate) async fn tokens_are_found_by_their_digest(house: &House) {
     let token = |first: u8, expires_at| TokenRecord {
         digest: [first; 32],
@@ -256,6 +246,9 @@ pub(crate) async fn tokens_are_found_by_their_digest(house: &House) {
     assert_eq!(found.scopes, ["events:write", "outbox:read"]);
     assert_eq!(house.store.find_token([1; 32]).await.unwrap().unwrap().expires_at, None);
     assert!(house.store.find_token([3; 32]).await.unwrap().is_none());
+    let all: Vec<_> = house.store.tokens().await.unwrap().into_iter().map(|token| token.digest).collect();
+    assert_eq!(all.len(), 2);
+    assert!(all.contains(&[1; 32]) && all.contains(&[2; 32]));
 }
 
 pub(crate) async fn names_go_on_above_the_highest(house: &House) {

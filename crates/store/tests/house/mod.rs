@@ -84,7 +84,7 @@ impl House {
     pub(crate) async fn node(server: &Postgres, name: &str, number: u16, clock: Arc<FixedClock>) -> Self {
         let folder = TempDir::new().unwrap();
         let options = OpenOptions { url: server.url(name), ..options(folder.path().to_owned(), clock.clone()) };
-        let store = PostgresStore::open(options, PostgresTuning { told_time: true }).await.unwrap();
+        let store = PostgresStore::open(options, PostgresTuning { told_time: true, ..PostgresTuning::default() }).await.unwrap();
         Self { store, clock, mint: IdMint::starting_after(None, number), folder }
     }
 

@@ -6,14 +6,18 @@ use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 use tempfile::TempDir;
 use tidings_core::{Id, IdMint, outbox::State};
-use tidings_store::{Accepted, Filter, OpenOptions, PostgresStore, PostgresTuning, StoreError};
+use tidings_store::{Accepted, Filter, OpenOptions, PostgresStore, PostgresTuning, Settled, StoreError};
 use tidings_testkit::postgres::Postgres;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 /// Ends every backend of the house, over and over, until it is told to stop. Gives how many it has ended.
 pub(crate) fn end_backends(server: Arc<Postgres>, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<usize> {
@@ -68,15 +72,16 @@ async fn backends_that_are_killed_leave_nothing_half_and_settle_nothing_twice() 
     let accepted: HashSet<Id> = join_all(callers).await.into_iter().flat_map(Result::unwrap).collect();
     assert_eq!(accepted.len(), 360, "an event told again is the same event");
 
-    // Claims whose answer is lost lapse. An outcome whose answer is lost is told again, as the settler does.
+    // A claim whose answer is lost hides nothing: no lease ends here, for the clock stands still. An outcome whose answer is lost is told again, as the settler does.
     let at_work = async {
         loop {
             let Ok(leases) = house.store.claim(crate::house::ask("node-a", 40)).await else { continue };
+            assert!(leases.iter().all(|lease| !lease.maybe_duplicate), "nobody was given it before");
             if leases.is_empty() {
-                house.clock.advance(crate::house::seconds(61));
                 if house.store.depths().await.is_ok_and(|depths| depths.is_empty()) {
                     return;
                 }
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
             let outcomes: Vec<_> = leases.iter().map(|lease| outcome(lease, State::Sent, house.now())).collect();
             while let Err(error) = house.store.settle(outcomes.clone()).await {
@@ -97,6 +102,80 @@ async fn backends_that_are_killed_leave_nothing_half_and_settle_nothing_twice() 
     assert_eq!((whole.as_str(), sent.as_str()), ("0|0|0|0|0", "720|720"));
 }
 
+/// Between the house and its server: of so many commits the server's answer is lost, and the connection with it.
+async fn losing_answers(server: u16, losses: Arc<AtomicUsize>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let upstream = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
+            tokio::spawn(hand_on(client, upstream, Arc::clone(&losses)));
+        }
+    });
+    port
+}
+
+/// Hands everything on, until an answer is to be lost.
+async fn hand_on(mut client: TcpStream, mut server: TcpStream, losses: Arc<AtomicUsize>) -> std::io::Result<()> {
+    let (mut asked, mut answered) = (vec![0; 65_536], vec![0; 65_536]);
+    loop {
+        tokio::select! {
+            read = client.read(&mut asked) => {
+                let read = read?;
+                server.write_all(&asked[..read]).await?;
+                let commits = asked[..read].windows(7).any(|part| part == b"COMMIT\0");
+                if commits && losses.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+                    // It is done once the server says so.
+                    return server.read(&mut answered).await.map(drop);
+                }
+                if read == 0 {
+                    return Ok(());
+                }
+            }
+            read = server.read(&mut answered) => {
+                let read = read?;
+                client.write_all(&answered[..read]).await?;
+                if read == 0 {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_whose_answer_is_lost_hides_nothing() {
+    let server = a_server().await;
+    let losses = Arc::new(AtomicUsize::new(0));
+    let port = losing_answers(server.port(), Arc::clone(&losses)).await;
+    let (folder, clock) = (TempDir::new().unwrap(), crate::house::clock());
+    let url = format!("postgres://postgres@127.0.0.1:{port}/house_template?sslmode=disable");
+    let options = OpenOptions { url, ..crate::house::options(folder.path().to_owned(), clock.clone()) };
+    let store = PostgresStore::open(options, PostgresTuning { told_time: true, ..PostgresTuning::default() }).await.unwrap();
+    let house = House { store, clock, mint: IdMint::starting_after(None, 1), folder };
+    house.store.accept((0..5).map(|n| house.an_event(&format!("e{n}")).build()).collect()).await.unwrap();
+
+    // Lost once: the verb finds out by itself, and nobody waits for the end of a lease, for the clock stands still.
+    losses.store(1, Ordering::SeqCst);
+    let leases = house.claim(10).await;
+    assert_eq!((leases.len(), losses.load(Ordering::SeqCst)), (5, 0));
+    assert!(leases.iter().all(|lease| !lease.maybe_duplicate && lease.token == 2), "claimed twice, given once: {leases:?}");
+    let sent: Vec<_> = leases.iter().map(|lease| outcome(lease, State::Sent, house.now())).collect();
+    assert!(house.store.settle(sent).await.unwrap().iter().all(|settled| *settled == Settled::Done));
+
+    // Lost as often as it is tried: the caller hears of it, and its next claim finds everything where it was.
+    house.store.accept((5..10).map(|n| house.an_event(&format!("e{n}")).build()).collect()).await.unwrap();
+    losses.store(usize::MAX, Ordering::SeqCst);
+    let refused = house.store.claim(crate::house::ask("node-a", 3)).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    losses.store(0, Ordering::SeqCst);
+    let leases = house.claim(10).await;
+    assert_eq!(leases.len(), 5);
+    assert!(leases.iter().all(|lease| !lease.maybe_duplicate), "{leases:?}");
+    let history = house.history(leases[0].id).await;
+    assert!(!history.iter().any(|what| what == "lapsed"), "{history:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_accepted_survives_the_servers_crash() {
     let server = tokio::task::spawn_blocking(|| {
@@ -107,7 +186,7 @@ async fn what_was_accepted_survives_the_servers_crash() {
     let mut server = server.await.unwrap();
     let (folder, clock) = (TempDir::new().unwrap(), crate::house::clock());
     let options = OpenOptions { url: server.url("house"), ..crate::house::options(folder.path().to_owned(), clock.clone()) };
-    let store = PostgresStore::open(options, PostgresTuning { told_time: true }).await.unwrap();
+    let store = PostgresStore::open(options, PostgresTuning { told_time: true, ..PostgresTuning::default() }).await.unwrap();
     let house = Arc::new(House { store, clock, mint: IdMint::starting_after(None, 1), folder });
     let mut answered = Vec::new();
     for round in 0..3 {

@@ -6,7 +6,11 @@
 mod house;
 
 mod broken;
+mod copying;
+mod failover;
+mod members;
 mod mirror;
 mod nodes;
 mod opening;
 mod tables;
+mod upgrade;

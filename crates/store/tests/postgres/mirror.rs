@@ -15,7 +15,7 @@ use tidings_core::{
     directory::{Became, Change, Entry, Head, Link, LinkRole},
     subject::ObjectType,
 };
-use tidings_store::{Accepted, Record, StoreError};
+use tidings_store::{Accepted, NewNode, Record, StoreError, directory_duty};
 use tidings_testkit::postgres::Postgres;
 use tokio_postgres::{Client, NoTls};
 
@@ -182,4 +182,62 @@ async fn backends_that_are_killed_leave_the_mirror_and_its_events_as_one() {
     assert_eq!(count(&db, "SELECT count(*) FROM event").await, 80, "an object, an event");
     let standing = house.store.directory("corp").await.unwrap();
     assert_eq!((standing.objects, standing.bookmark.as_deref()), (80, Some(b"u79".as_slice())));
+}
+
+/// A node that fed a directory, was stopped, and goes on with what it had read when another has long fed it further.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_comes_late_records_nothing() {
+    let server = a_server().await;
+    let late = House::on_postgres(&server, "house").await;
+    let other = House::node(&server, "house", 2, Arc::clone(&late.clock)).await;
+    let duty = vec![directory_duty("corp")];
+    let node = |offers: &[String]| NewNode {
+        shown: "node".to_owned(),
+        version: "1".to_owned(),
+        offers: offers.to_vec(),
+        predecessor: None,
+        lease: std::time::Duration::from_secs(20),
+    };
+    let person = |key: &str| Entry { head: Head::new(ObjectType::User, key), links: Vec::new(), document: None };
+    let record = async |house: &House, key: &str, bookmark: &str| {
+        let differences = house.store.compare("corp", vec![Change::of(Became::Is(person(key)))]).await.unwrap();
+        let (bookmark, acceptances) = (Some(bookmark.as_bytes().to_vec()), vec![house.an_event(&format!("{key}-{bookmark}")).build()]);
+        let record = Record { directory: "corp".to_owned(), differences, seen: Vec::new(), generation: None, bookmark, acceptances };
+        house.store.record(record).await
+    };
+    let first = late.store.join(node(&duty)).await.unwrap();
+    let second = other.store.join(node(&[])).await.unwrap();
+    assert_eq!(late.store.beat(&first, &duty).await.unwrap().unwrap().duties, duty);
+    late.store.fence("corp", &first.name);
+    record(&late, "ada", "1").await.unwrap();
+    // It is silent from here on.
+    let mut has = false;
+    for _ in 0..8 {
+        late.clock.advance(crate::house::seconds(4));
+        has |= !other.store.beat(&second, &duty).await.unwrap().unwrap().duties.is_empty();
+    }
+    assert!(has, "another has its duty");
+    other.store.fence("corp", &second.name);
+    record(&other, "grace", "2").await.unwrap();
+
+    let refused =
+        |result: Result<(), StoreError>| assert!(matches!(&result, Err(StoreError::Fenced(name)) if name == "corp"), "{result:?}");
+    refused(record(&late, "linus", "1a").await.map(drop));
+    refused(late.store.load("corp", vec![person("linus")], 1, Some(b"1a".to_vec())).await.map(drop));
+    refused(late.store.begin_refresh("corp").await.map(drop));
+    refused(late.store.end_refresh("corp", None).await);
+    refused(late.store.report_source("corp", Some("away".to_owned()), None).await.map(drop));
+    // Nor under a new name, before the duty has come back to it.
+    let again = late.store.join(node(&duty)).await.unwrap();
+    late.store.fence("corp", &again.name);
+    refused(record(&late, "linus", "1a").await.map(drop));
+    let standing = other.store.directory("corp").await.unwrap();
+    assert_eq!((standing.objects, standing.bookmark.as_deref()), (2, Some(b"2".as_slice())));
+    // A directory that every node serves is fenced nowhere.
+    assert!(late.store.load("scim", vec![person("linus")], 1, None).await.is_ok());
+    let db = onlooker(&server).await;
+    assert_eq!(count(&db, "SELECT count(*) FROM event").await, 2);
+    other.store.leave(&second).await.unwrap();
+    assert_eq!(late.store.beat(&again, &duty).await.unwrap().unwrap().duties, duty);
+    record(&late, "linus", "3").await.unwrap();
 }

@@ -1,6 +1,6 @@
 //! Several nodes at work on one database.
 
-use crate::house::{House, a_server, ask, clock, ids, outcome};
+use crate::house::{House, a_server, ask, clock, hours, ids, outcome, seconds};
 use futures_util::future::join_all;
 use std::{collections::HashSet, sync::Arc, time::Duration};
 use tidings_core::outbox::State;
@@ -79,6 +79,52 @@ async fn what_one_node_accepts_wakes_the_other() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), heard).await.expect("the other node hears of it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_hears_of_work_before_that_which_it_knows_takes_it_at_once() {
+    let (server, one, _) = two_nodes().await;
+    let other = House::node(&server, "house", 3, clock()).await;
+    other.clock.advance(seconds(10));
+    other.accept(other.an_event("later")).await;
+    assert_eq!(other.claim(1).await.len(), 1);
+    let mut arrivals = other.store.arrivals();
+    let heard = async {
+        for n in 0.. {
+            arrivals.mark_unchanged();
+            one.accept(one.an_event(&format!("e{n}"))).await;
+            if tokio::time::timeout(Duration::from_millis(500), arrivals.changed()).await.is_ok() {
+                return n + 1;
+            }
+        }
+        unreachable!("the numbers do not end")
+    };
+    let accepted = tokio::time::timeout(Duration::from_secs(60), heard).await.expect("the other node hears of it");
+    assert_eq!(other.claim(100).await.len(), accepted, "all that was accepted earlier than what it had taken last");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_became_due_and_nobody_told_of_is_found_a_little_later() {
+    let (server, one, _) = two_nodes().await;
+    one.accept(one.an_event("now")).await;
+    let shortly = one.accept_one(one.an_event("shortly before").due_in(hours(1))).await;
+    let long = one.accept_one(one.an_event("long before").due_in(hours(2))).await;
+    assert_eq!(one.claim(10).await.len(), 1);
+    // As if it had been written by somebody who ended before he could ring.
+    let sql = "UPDATE open_item SET due_at = CASE WHEN due_at = (SELECT max(due_at) FROM open_item) THEN due_at - 10800000 ELSE due_at - 3605000 END
+        WHERE state = 1 RETURNING 1";
+    let sql = format!("WITH moved AS ({sql}) SELECT count(*) FROM moved");
+    let told = Arc::clone(&server);
+    assert_eq!(tokio::task::spawn_blocking(move || told.sql("house", &sql)).await.unwrap(), "2");
+    let mut found = HashSet::new();
+    let all_found = async {
+        while found.len() < 2 {
+            found.extend(ids(&one.claim(10).await));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), all_found).await.expect("it is found");
+    assert_eq!(found, HashSet::from([shortly, long]));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -105,6 +105,7 @@ fn back_to_schema_3(path: &Path) {
         let columns = texts(&format!("SELECT name FROM pragma_table_info('{table}', 'main')")).join(", ");
         db.execute_batch(&format!("INSERT INTO main.{table} ({columns}) SELECT {columns} FROM newer.{table}")).unwrap();
     }
+    db.execute("INSERT INTO main.meta (name, value) VALUES ('account:main', ?1)", [&b"{\"at\":7}"[..]]).unwrap();
 }
 
 #[tokio::test]
@@ -127,4 +128,6 @@ async fn a_database_without_spans_is_brought_up_to_date() {
     all.reverse();
     assert_eq!(spans(&house), [(0, 5), (1, 2), (2, 1)], "what was there is one span, and that is full");
     assert_eq!(paged(&house.store, &to(ADA), 2).await, all);
+    let kept = house.store.slate("relay:main").await.unwrap();
+    assert_eq!((kept.version, kept.text.as_str()), (1, "{\"at\":7}"), "what was kept of the relay's limits is on its slate now");
 }

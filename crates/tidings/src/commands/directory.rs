@@ -208,6 +208,9 @@ async fn sync(args: DirectorySyncArgs) -> Result<ExitCode> {
     // Two that feed one directory would tell the same change twice.
     let lock = if args.visit { None } else { Some(assemble::lock(&settings)?) };
     let house = House::build(settings).await?;
+    if !args.visit {
+        fed_by_nobody(&house, &args.name).await?;
+    }
     let bar = progress();
     let source = LdapSource::new(&args.name, plan, Arc::clone(&house.feed)).context("setting up the directory")?;
     if args.visit {
@@ -233,6 +236,19 @@ async fn sync(args: DirectorySyncArgs) -> Result<ExitCode> {
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Of a database on a server the lock of this machine does not tell who feeds a directory.
+async fn fed_by_nobody(house: &House, directory: &str) -> Result<()> {
+    if !tidings_store::is_on_server(&house.database.url) {
+        return Ok(());
+    }
+    let duty = tidings_store::directory_duty(directory);
+    let nodes = house.store.nodes().await?;
+    match nodes.into_iter().find(|node| node.duties.contains(&duty)) {
+        Some(node) => bail!("the node {} feeds {directory} already", node.node),
+        None => Ok(()),
+    }
 }
 
 /// Says that the first load of a directory is over, which an identity provider does not say itself: what it changes from now on is told.

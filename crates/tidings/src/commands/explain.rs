@@ -75,6 +75,7 @@ fn readable(explanation: &Explanation) -> String {
                 PersonVerdict::SecretNotCopied => "gets no copy: the letter holds a secret",
                 PersonVerdict::Nobody => "found nobody",
                 PersonVerdict::AudienceError => "cannot be computed",
+                PersonVerdict::Unhealthy => "is not told: letters to this address come back",
             };
             let why = person.why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
             let _ = writeln!(text, "    {} {}: {who} {verdict}{why}", person.role, person.audience);

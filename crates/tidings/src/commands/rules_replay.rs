@@ -36,9 +36,10 @@ pub fn run(args: &RulesReplayArgs) -> Result<ExitCode> {
     }
     let in_force = assemble::queries(&settings.queries)?;
     let drafted = drafts.as_ref().map(|drafts| assemble::queries(&drafts.queries)).transpose()?;
-    let now = Policy { rules: &settings.rules, queries: &in_force };
+    let unhealthy = settings.bounces.unhealthy;
+    let now = Policy { rules: &settings.rules, queries: &in_force, unhealthy };
     let (before, after) = match drafts.as_ref().zip(drafted.as_ref()) {
-        Some((drafts, queries)) => (Before::Decided(now), Policy { rules: &drafts.rules, queries }),
+        Some((drafts, queries)) => (Before::Decided(now), Policy { rules: &drafts.rules, queries, unhealthy }),
         None => (Before::Recorded, now),
     };
     let most = if args.all { usize::MAX } else { LINES };

@@ -54,6 +54,11 @@ impl Exposition {
 
 fn describe() {
     metrics::describe_counter!("tidings_events_accepted_total", "Events accepted, by kind");
+    metrics::describe_counter!(
+        "tidings_mailbox_mails_total",
+        "Mails read in the mailbox of reports, by what they are: report, known, other"
+    );
+    metrics::describe_gauge!("tidings_mailbox_held", "1 while the mailbox of reports cannot be read");
     metrics::describe_counter!("tidings_events_duplicate_total", "Events that were known already, by kind");
     metrics::describe_counter!("tidings_letters_accepted_total", "Letters accepted into the outbox, by kind");
     metrics::describe_counter!("tidings_sent_total", "Letters a relay took, by relay and lane");
@@ -69,6 +74,8 @@ fn describe() {
     metrics::describe_gauge!("tidings_queue_oldest_seconds", "Age of the oldest item on its way, by lane and state");
     metrics::describe_gauge!("tidings_relay_held", "1 while a relay is held because of trouble");
     metrics::describe_gauge!("tidings_sessions", "Open sessions, by relay");
+    metrics::describe_gauge!("tidings_nodes", "Living nodes that serve the database");
+    metrics::describe_counter!("tidings_nodes_lapsed_total", "Nodes whose work this one has taken back");
     metrics::describe_gauge!("tidings_directory_objects", "Objects mirrored, by directory");
     metrics::describe_gauge!("tidings_directory_failing", "1 while a directory's source fails");
     metrics::describe_gauge!("tidings_directory_loaded", "1 once a directory's first load is complete");
@@ -97,6 +104,11 @@ async fn metrics_show(State(exposition): State<Exposition>) -> Response {
             }
         }
         Err(error) => tracing::warn!(error = %error, "the outbox cannot be counted for /metrics"),
+    }
+    match exposition.store.nodes().await {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+        Ok(nodes) => metrics::gauge!("tidings_nodes").set(nodes.len() as f64),
+        Err(error) => tracing::warn!(error = %error, "the nodes cannot be counted for /metrics"),
     }
     match exposition.store.directories().await {
         Ok(standings) => standings.iter().for_each(|standing| directory(standing, exposition.clock.now())),

@@ -41,7 +41,7 @@ pub(crate) const STRUCTURED: &str = "application/cloudevents+json";
 pub(crate) const BATCH: &str = "application/cloudevents-batch+json";
 
 /// The scopes of the house's own token.
-const SCOPES: &str = "events:write,outbox:read,outbox:write";
+pub(crate) const SCOPES: &str = "events:write,outbox:read,outbox:write";
 
 /// A house: a folder with configuration and database, a mail sink, and `tidings serve` while it runs. Fields are dropped in this order.
 pub(crate) struct House {

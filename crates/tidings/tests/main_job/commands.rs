@@ -85,6 +85,27 @@ fn a_demo_in_a_folder_that_has_seen_one_does_the_whole_job_again_and_counts_its_
 }
 
 #[test]
+fn a_demo_takes_no_folder_that_is_somebodys() {
+    let demo = |folder: &Folder| {
+        let demo = run(&["demo", "--once", "--dir", folder.path().to_str().expect("a readable path")]);
+        assert_eq!(demo.status.code(), Some(2), "{}", demo.stderr);
+        demo.stderr
+    };
+    let folder = Folder::new("somebodys");
+    let own = "[organisation]\nname = \"Example\"\n";
+    folder.write("tidings.toml", own);
+    let told = demo(&folder);
+    assert!(told.contains("begins with \"[organisation]\"") && told.contains("name a folder that is empty"), "{told}");
+    assert_eq!(fs::read_to_string(folder.join("tidings.toml")).expect("it is there"), own);
+
+    let data = Folder::new("data");
+    data.write("tidings.db", "");
+    let told = demo(&data);
+    assert!(told.contains("it holds \"tidings.db\" and no tidings.toml"), "{told}");
+    assert_eq!(fs::read_dir(data.path()).expect("it is there").count(), 1);
+}
+
+#[test]
 fn every_letter_of_every_kind_and_language_is_previewed_as_text_page_and_message() {
     let folder = Folder::new("previews");
     let mut files = Vec::new();

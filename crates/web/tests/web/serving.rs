@@ -55,7 +55,7 @@ async fn a_taken_or_impossible_address_is_named() {
 async fn tls_serves_with_its_certificate_and_plain_text_gets_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
-    let files = TlsFiles { cert: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+    let files = TlsFiles { cert: folder.path().join("cert.pem"), key: folder.path().join("key.pem"), clients: None };
     std::fs::write(&files.cert, made.cert.pem()).unwrap();
     std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
     let mut house = House::open_with(hello(), ConnectionLimits::default(), Some(&files)).await;

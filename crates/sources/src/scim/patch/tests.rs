@@ -34,6 +34,16 @@ fn patched(operations: &Value) -> Result<Map<String, Value>, ScimError> {
 }
 
 #[test]
+fn what_is_empty_in_an_extension_that_we_do_not_know_is_not_there() {
+    for empty in [json!([]), json!({}), Value::Null] {
+        let whole = patched(&json!([{"op": "add", "path": "urn:example:2.0:Cat", "value": empty}])).unwrap();
+        assert_eq!(whole.get("urn:example:2.0:Cat"), None, "{empty}");
+        let one = patched(&json!([{"op": "replace", "path": "urn:example:2.0:Cat:name", "value": empty}])).unwrap();
+        assert_eq!(one.get("urn:example:2.0:Cat"), None, "{empty}");
+    }
+}
+
+#[test]
 fn a_reference_goes_with_the_value_it_belonged_to() {
     let with = |value: Value| {
         let resource = patched(&json!([{"op": "replace", "path": format!("{ENTERPRISE}:manager"), "value": value}])).unwrap();
