@@ -36,16 +36,19 @@ pub(crate) struct Verdict {
     pub(crate) cancelled: bool,
 }
 
-/// People of each rule, and the first item of each.
+/// People of each rule, and the lowest item of each.
 type Weights<'a> = BTreeMap<&'a str, (u64, Id)>;
 
-/// How many people each rule of an event tells, and the first item of each; without what is not held back whatever happens.
+/// How many people each rule of an event tells, and the lowest item of each; without what is not held back whatever happens.
 fn weights(ready: &Ready) -> Weights<'_> {
     let mut counts: Weights<'_> = BTreeMap::new();
     if ready.acceptance.guard.is_some() {
         for place in 0..ready.rest.items.len() {
             if let Some(rule) = weighed_rule(ready, place) {
-                counts.entry(rule).or_insert((0, ready.rest.items[place].id)).0 += 1;
+                // Names are made before they are written, by many at once: the one that comes first need not be the lowest.
+                let item = ready.rest.items[place].id;
+                let (people, lowest) = counts.entry(rule).or_insert((0, item));
+                (*people, *lowest) = (*people + 1, item.min(*lowest));
             }
         }
     }

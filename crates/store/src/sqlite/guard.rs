@@ -41,7 +41,9 @@ pub(crate) fn judge(work: &mut Work<'_>, acceptance: &Acceptance) -> Result<Vec<
         let letter = letter.filter(|letter| item.held.is_none() && !Kind::find(letter.kind).is_some_and(|kind| kind.mandatory));
         rules.push(letter.map(|letter| letter.rule.as_str()));
         if let Some(letter) = letter {
-            counts.entry(&letter.rule).or_insert((0, item.id)).0 += 1;
+            // Names are made before they are written, by many at once: the one that comes first need not be the lowest.
+            let (people, lowest) = counts.entry(&letter.rule).or_insert((0, item.id));
+            (*people, *lowest) = (*people + 1, item.id.min(*lowest));
         }
     }
     let of_event: u64 = counts.values().map(|(people, _)| people).sum();
@@ -157,7 +159,8 @@ fn add_up(work: &Work<'_>, rule: i64, people: u64, first: Id) -> Result<(), Faul
         .db
         .prepare_cached(
             "INSERT INTO guard_minute (rule, minute, people, first_item) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (rule, minute) DO UPDATE SET people = people + excluded.people RETURNING people = ?3",
+             ON CONFLICT (rule, minute) DO UPDATE SET people = people + excluded.people, first_item = min(first_item, excluded.first_item)
+             RETURNING people = ?3",
         )?
         .query_row(params![rule, minute, whole(people), first.number()], |row| row.get::<_, bool>(0))?;
     if fresh {

@@ -168,6 +168,21 @@ pub(crate) async fn a_batch_takes_in_for_an_hour(house: &House) {
     assert_eq!(batches[1].id, first.id);
 }
 
+/// Names are made before what they name is written, by many at once: what has the lowest name need not be written first.
+pub(crate) async fn a_flood_holds_what_was_named_before_its_first(house: &House) {
+    let drafts: Vec<_> = (0..3).map(|number| of_three(house, number).build()).collect();
+    let mut of_two = house.an_event("two").rule("owners").to(&[ADA, GRACE]).guard(0, 3).build();
+    of_two.items.reverse();
+    let mut items: Vec<Id> = drafts.iter().chain([&of_two]).flat_map(|draft| &draft.items).map(|item| item.id).collect();
+    for draft in drafts.into_iter().rev().chain([of_two]) {
+        house.store.accept(vec![draft]).await.unwrap();
+    }
+    items.extend(house.accept(of_three(house, 3)).await);
+    items.extend(house.accept(house.an_event("owners again").rule("owners").to(&[ADA, LINUS]).guard(0, 3)).await);
+    assert_eq!(states(house, &items).await, vec![State::Held; items.len()]);
+    assert_eq!(held(house).await.iter().map(|batch| batch.people).collect::<Vec<_>>(), [4, 4]);
+}
+
 pub(crate) async fn many_floods_at_once_are_one_batch(house: &House) {
     let mut callers = tokio::task::JoinSet::new();
     for caller in 0..8 {

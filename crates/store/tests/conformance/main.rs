@@ -103,6 +103,7 @@ macro_rules! outbox {
             guarding::an_hour_forgets_what_was_before_it,
             guarding::a_rule_that_tells_too_many_is_held_with_what_has_not_left,
             guarding::a_batch_takes_in_for_an_hour,
+            guarding::a_flood_holds_what_was_named_before_its_first,
             guarding::many_floods_at_once_are_one_batch,
             guarding::batches_are_listed_by_state_and_by_what_is_untold,
             guarding::items_of_a_batch_come_by_recipient_in_pages,

@@ -90,9 +90,9 @@ fn count(house: &House, query: &str) -> usize {
     sql(&house.database(), query).trim().parse().expect("a number")
 }
 
-/// Everybody has exactly one letter of this rule; if a copy came, it is the same letter and its item says so.
+/// Everybody has exactly one letter of this rule; if a copy came, it is the same letter and its item says so. A letter can be on the wire at each of the `kills`.
 #[track_caller]
-fn each_has_one(house: &House, people: usize, rule: &str) {
+fn each_has_one(house: &House, people: usize, rule: &str, kills: usize) {
     let mut letters: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for letter in house.sink.letters() {
         if letter.header("X-Tidings-Rule").as_deref() == Some(rule) {
@@ -109,7 +109,7 @@ fn each_has_one(house: &House, people: usize, rule: &str) {
         .collect();
     for (to, ids) in &letters {
         assert!(ids.iter().all(|id| *id == ids[0]), "{to} got several letters");
-        assert!(ids.len() == 1 || ids.len() == 2 && marked.contains(to), "{to} got {} copies", ids.len());
+        assert!(ids.len() == 1 || ids.len() <= 1 + kills && marked.contains(to), "{to} got {} copies", ids.len());
     }
     let expected: Vec<String> = (0..people).map(|number| format!("reader{number}@example.org")).collect();
     let missing: Vec<&String> = expected.iter().filter(|to| !letters.contains_key(*to)).collect();
@@ -134,7 +134,7 @@ fn a_server_that_is_killed_between_the_chunks_of_a_crowd_tells_everybody_once() 
     }
     until_told(&house);
     house.until_quiet_within(Duration::from_secs(180));
-    each_has_one(&house, 3500, "changes");
+    each_has_one(&house, 3500, "changes", 3);
     assert_eq!(count(&house, "SELECT told FROM fan_out"), 3500);
 }
 
@@ -154,7 +154,7 @@ fn a_server_that_is_killed_while_a_batch_is_let_go_finishes_it() {
     // And once more while they are on the wire.
     killed_when(&mut house, "SELECT count(*) >= 2500 FROM item WHERE state = 3", |_| {});
     house.until_quiet_within(Duration::from_secs(180));
-    each_has_one(&house, 3500, "changes");
+    each_has_one(&house, 3500, "changes", 2);
 }
 
 #[test]
@@ -174,6 +174,6 @@ fn a_server_that_is_killed_while_digests_are_written_has_each_letter_in_one_of_t
     let rest = 1500 - digests;
     assert_eq!(thinned.stdout.trim(), format!("{rest} letters cancelled, {rest} digests written in place of them"), "{}", thinned.stderr);
     house.until_quiet_within(Duration::from_secs(180));
-    each_has_one(&house, 1500, "built-in:digest");
+    each_has_one(&house, 1500, "built-in:digest", 1);
     assert_eq!(house.outbox(&["--state", "cancelled"]).len(), 1500);
 }
