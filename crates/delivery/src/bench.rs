@@ -70,6 +70,8 @@ struct Shelves {
     flights: HashMap<Id, Flight>,
     /// The term of the node's membership in which everything on the shelves was leased.
     term: u64,
+    /// What was leased in an earlier one, and that no session has.
+    orphans: Vec<Flight>,
     /// Until when all of it is leased at least.
     leased_until: Instant,
     /// Whether sessions may take items.
@@ -105,6 +107,13 @@ pub(crate) fn load(return_paths: Option<&VerpKey>, lease: Lease, to: Cleared) ->
 }
 
 impl Shelves {
+    /// Takes everything off.
+    fn clear(&mut self) -> Vec<Flight> {
+        self.queued = 0;
+        let taken_over = std::mem::take(&mut self.taken_over);
+        self.lanes.iter_mut().flat_map(std::mem::take).map(|lease| flight(&lease, taken_over.contains(&lease.id))).collect()
+    }
+
     /// Whether the leases hold, and what is agreed with other nodes and written down ahead leaves room for one more letter on the wire.
     fn may_hand_over(&self, now: Instant) -> bool {
         let in_flight = self.flights.len() as u64;
@@ -194,6 +203,7 @@ impl Bench {
             queued: 0,
             flights: HashMap::new(),
             term: house.tenure.term(),
+            orphans: Vec::new(),
             leased_until: Instant::now() + LEASE,
             gate: false,
             watch: Watch { lane: Lane::Digests, low_water: 0, answers: true },
@@ -235,9 +245,9 @@ impl Bench {
         let mut s = self.shelves.lock().unwrap_or_else(PoisonError::into_inner);
         let term = self.house.tenure.term();
         if s.term != term {
-            (s.term, s.queued) = (term, 0);
-            s.lanes.iter_mut().for_each(VecDeque::clear);
-            s.taken_over.clear();
+            s.term = term;
+            let off = s.clear();
+            s.orphans.extend(off);
         }
         s
     }
@@ -256,6 +266,7 @@ impl Bench {
     pub(crate) fn put(&self, leases: Vec<Lease>, term: u64, taken_over: bool) {
         let mut s = self.shelves();
         if s.term != term {
+            s.orphans.extend(leases.iter().map(|lease| flight(lease, taken_over)));
             return;
         }
         let calls = leases.len().min(s.idle.max(1));
@@ -311,15 +322,24 @@ impl Bench {
 
     /// Gives back what no session has taken.
     pub(crate) fn return_queued(&self, why: &str) {
-        let flights: Vec<Flight> = {
-            let mut s = self.shelves();
-            s.queued = 0;
-            let taken_over = std::mem::take(&mut s.taken_over);
-            s.lanes.iter_mut().flat_map(std::mem::take).map(|lease| flight(&lease, taken_over.contains(&lease.id))).collect()
-        };
+        let flights = self.shelves().clear();
         for flight in flights {
             self.settle(&flight, Outcome::Returned { what: why.to_owned() });
         }
+    }
+
+    /// What gives back everything that was leased in an earlier term of the membership and that no session has. Whoever ended that term has taken back what was leased by then, under new tokens;
+    /// but a claim that was under way has a lease that nobody else looks for until it ends.
+    pub(crate) fn orphans(&self) -> Vec<Settlement> {
+        let orphans = std::mem::take(&mut self.shelves().orphans);
+        let returned = |flight: &Flight| {
+            let outcome = Outcome::Returned { what: "not sent: the membership of this node ended while it was claimed".to_owned() };
+            Settlement {
+                relay: flight.taken_over.then(|| Arc::clone(&self.relay)),
+                ..settle(&flight.standing, outcome, &self.retry, self.clock.now(), 0.5)
+            }
+        };
+        orphans.iter().map(returned).collect()
     }
 
     /// Everything leased that is not settled, for prolonging the leases.

@@ -23,7 +23,12 @@ use std::{
     },
     time::Duration,
 };
-use tidings_core::{Clock, lane::LaneSet, outbox::Stage, time::later};
+use tidings_core::{
+    Clock,
+    lane::LaneSet,
+    outbox::{Settlement, Stage},
+    time::later,
+};
 use tidings_store::{RelayReport, Store};
 use tokio::{
     sync::watch,
@@ -115,6 +120,8 @@ pub(crate) struct RelayDesk {
     answers: bool,
     /// Letters that it means to claim once they are reserved.
     wished: u64,
+    /// What it has to give back without having tried it.
+    orphans: Vec<Settlement>,
 }
 
 /// A limit that keeps letters waiting.
@@ -195,6 +202,7 @@ impl RelayDesk {
             followed: None,
             answers: false,
             wished: 0,
+            orphans: Vec::new(),
         }
     }
 
@@ -270,6 +278,7 @@ impl RelayDesk {
                 }
             }
         }
+        self.give_back_orphans().await;
         self.leave().await;
         self.bench.gauges.sessions.set(0.0);
         self.publish();
@@ -295,6 +304,7 @@ impl RelayDesk {
             let why = self.breaker.reason().map_or_else(|| "the relay is paused".to_owned(), RelayTrouble::sentence);
             self.bench.return_queued(&format!("not sent: {why}"));
         }
+        self.give_back_orphans().await;
         self.confer(false).await;
         self.note_throttle();
         self.say().await;

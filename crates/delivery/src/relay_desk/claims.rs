@@ -8,7 +8,7 @@ use crate::{
 };
 use std::time::Duration;
 use tidings_core::{Lane, lane::LaneSet};
-use tidings_store::{Claim, Lease};
+use tidings_store::{Claim, Lease, Settled};
 use tokio::time::Instant;
 
 impl RelayDesk {
@@ -85,6 +85,24 @@ impl RelayDesk {
             Err(error) => {
                 self.queues[index].pending = LaneSet::NONE;
                 tracing::warn!(relay = %self.plan.name, error = %error, "due letters cannot be claimed; trying again");
+            }
+        }
+    }
+
+    /// Gives back what a claim has brought for a membership that had ended by then. What somebody else has taken back already stays as it is.
+    pub(super) async fn give_back_orphans(&mut self) {
+        self.orphans.append(&mut self.bench.orphans());
+        if self.orphans.is_empty() {
+            return;
+        }
+        match self.store.settle(self.orphans.clone()).await {
+            Ok(written) => {
+                let items = written.iter().filter(|settled| **settled != Settled::Stale).count();
+                tracing::debug!(relay = %self.plan.name, items, "gave back what was claimed for a membership that has ended");
+                self.orphans.clear();
+            }
+            Err(error) => {
+                tracing::debug!(relay = %self.plan.name, error = %error, "what was claimed for a membership that has ended cannot be given back yet");
             }
         }
     }

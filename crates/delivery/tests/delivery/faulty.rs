@@ -1,10 +1,10 @@
-//! A store that can be told to refuse outcomes; everything else goes to the real one.
+//! A store that can be told to refuse outcomes, or to keep claims waiting; everything else goes to the real one.
 
 use async_trait::async_trait;
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -19,6 +19,23 @@ use tokio::sync::watch;
 pub(crate) struct Faulty {
     pub(crate) real: Arc<dyn Store>,
     pub(crate) refuses_outcomes: AtomicBool,
+    /// While this says so, claims are on their way to the store.
+    pub(crate) keeps_claims: watch::Sender<bool>,
+    /// Claims that are on their way.
+    pub(crate) claims_kept: AtomicUsize,
+}
+
+impl Faulty {
+    /// In front of this store, and as obedient as it.
+    pub(crate) fn before(real: &Arc<dyn Store>) -> Arc<Self> {
+        let refuses_outcomes = AtomicBool::new(false);
+        Arc::new(Self {
+            real: Arc::clone(real),
+            refuses_outcomes,
+            keeps_claims: watch::Sender::new(false),
+            claims_kept: AtomicUsize::new(0),
+        })
+    }
 }
 
 #[async_trait]
@@ -28,6 +45,10 @@ impl Store for Faulty {
     }
 
     async fn claim(&self, claim: Claim) -> Result<Vec<Lease>, StoreError> {
+        self.claims_kept.fetch_add(1, Ordering::AcqRel);
+        let go = self.keeps_claims.subscribe().wait_for(|keeps| !keeps).await.map(|_| ());
+        self.claims_kept.fetch_sub(1, Ordering::AcqRel);
+        go.expect("it is told by itself");
         self.real.claim(claim).await
     }
 

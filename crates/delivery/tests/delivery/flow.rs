@@ -342,8 +342,8 @@ async fn one_letter_now_by_the_same_way_with_the_dialogue_written_down() {
 #[tokio::test]
 async fn delivery_stops_while_outcomes_cannot_be_written_and_drops_none() {
     let (mut house, sink) = (House::build().await, sink());
-    let refuses_outcomes = std::sync::atomic::AtomicBool::new(true);
-    let faulty = std::sync::Arc::new(crate::faulty::Faulty { real: std::sync::Arc::clone(&house.store), refuses_outcomes });
+    let faulty = crate::faulty::Faulty::before(&house.store);
+    faulty.refuses_outcomes.store(true, std::sync::atomic::Ordering::Release);
     house.store = std::sync::Arc::clone(&faulty) as std::sync::Arc<dyn tidings_store::Store>;
     house.accept_many(1).await;
     let postman = house.postman(smtp(&sink), live());

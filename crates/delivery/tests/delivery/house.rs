@@ -42,6 +42,11 @@ pub(crate) fn relay(way: Way) -> RelayPlan {
     RelayPlan { breaker: BreakerPlan { delays: fast.clone(), slow_delays: fast }, ..RelayPlan::new("main", way) }
 }
 
+/// The membership of one of several nodes.
+pub(crate) fn membership(name: &str) -> Membership {
+    Membership { number: 1, name: name.to_owned(), lease: Some(Duration::from_secs(3600)), recovered: 0 }
+}
+
 impl House {
     pub(crate) async fn build() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -138,12 +143,16 @@ impl House {
 
     /// The postman of one of several nodes that work on this outbox.
     pub(crate) fn node(&self, name: &str, relays: Vec<RelayPlan>) -> Postman {
-        let membership = Membership { number: 1, name: name.to_owned(), lease: Some(Duration::from_secs(3600)), recovered: 0 };
+        self.node_for(Tenure::of(&membership(name), std::time::Instant::now()), relays)
+    }
+
+    /// The same for somebody who ends its membership.
+    pub(crate) fn node_for(&self, tenure: Arc<Tenure>, relays: Vec<RelayPlan>) -> Postman {
         Postman::start(PostmanOptions {
             store: Arc::clone(&self.store),
             route: Route { relays, guard: live(), file: None },
             clock: Arc::clone(&self.clock),
-            tenure: Tenure::of(&membership, std::time::Instant::now()),
+            tenure,
             seed: 42,
             news: Newswire::default(),
         })

@@ -1,16 +1,21 @@
 //! Several nodes on one outbox: the limits of a relay hold for all of them together, and so does what is wrong with it. Counted at the relay.
 
 use crate::{
-    house::{House, relay, until},
+    faulty::Faulty,
+    house::{House, membership, relay, until},
     sessions::plan,
 };
-use std::time::Duration;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
 use tidings_core::outbox::State;
 use tidings_delivery::{
     Postman,
     plan::{Limits, Rates, RelayPlan, SmtpPlan, Way},
 };
 use tidings_sink::{Fault, Sink, SinkOptions, Stage, What, When};
+use tidings_store::{Store, Tenure};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// A hold that lasts until the test has looked, and not longer than others need to look.
@@ -91,6 +96,27 @@ async fn one_seat_goes_to_another_node_when_the_one_who_has_it_dies() {
     until("the second one sends", || async { house.rows(State::Sent).await.len() == 110 }).await;
     assert!(sent_by(&sink, "second") >= 10 && sink.duplicates().is_empty());
     stop(vec![second]).await;
+}
+
+#[tokio::test]
+async fn what_is_claimed_for_a_membership_that_has_ended_meanwhile_goes_at_once_and_once() {
+    let (mut house, sink) = (House::build().await, sink());
+    let faulty = Faulty::before(&house.store);
+    house.store = Arc::clone(&faulty) as Arc<dyn Store>;
+    let tenure = Tenure::of(&membership("before"), Instant::now());
+    let postman = house.node_for(Arc::clone(&tenure), vec![of("a", &sink)]);
+    faulty.keeps_claims.send_replace(true);
+    house.accept_many(20).await;
+    until("a claim is on its way", || async { faulty.claims_kept.load(Ordering::Acquire) > 0 }).await;
+    // Whoever ends a membership takes back what is leased under its name: nothing, yet.
+    tenure.lose();
+    assert_eq!(house.store.recover("before").await.unwrap(), 0);
+    tenure.renew(&membership("after"), Instant::now());
+    faulty.keeps_claims.send_replace(false);
+    until("all are settled", || async { house.rows(State::Sent).await.len() == 20 }).await;
+    assert!(house.rows(State::Sent).await.iter().all(|row| !row.maybe_duplicate), "nobody had tried them");
+    assert!(sink.duplicates().is_empty());
+    stop(vec![postman]).await;
 }
 
 #[tokio::test]

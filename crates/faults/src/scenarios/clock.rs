@@ -75,8 +75,8 @@ fn play(scale: Scale) -> Tally {
         posted += count;
         posted
     };
-    // For two seconds a letter is behind its final dot, and others of the same lease wait for it.
-    let stall = || Fault::new(Stage::Content, When::First(1), What::Stall(Duration::from_secs(2)));
+    // For some seconds each session has a letter behind its final dot, and others of the same lease wait for it.
+    let stall = || Fault::new(Stage::Content, When::First(SESSIONS as u64), What::Stall(Duration::from_secs(4)));
     let on_the_wire = |house: &House| {
         let busy = || house.get("/v1/outbox?state=claimed&limit=1000")["items"].as_array().is_some_and(|items| items.len() > SESSIONS);
         house.until("letters to be on the wire", || busy().then_some(()));

@@ -49,7 +49,7 @@ struct Found {
 pub(crate) async fn claim(base: &Base, claim: &Claim) -> Result<Vec<Lease>, Fault> {
     let node = base.words.words(&base.pool, [claim.node.as_str()]).await?.of(&claim.node);
     let work = base.begin().await?;
-    let seen = doubts::put_back(base, &work, node).await?;
+    let seen = doubts::put_back(base, &work).await?;
     let found = gather(base, &work, claim).await?;
     if found.is_empty() {
         base.finish(work).await?;

@@ -1,5 +1,5 @@
-//! Claims whose commit was not answered. They are on disk or they are not; if they are, their items would be hidden until the lease ends although nobody has them. So the next claim of the same node
-//! first puts back what is still claimed by them. Nobody was given these items: nothing is marked as a possible duplicate.
+//! Claims whose commit was not answered. They are on disk or they are not; if they are, their items would be hidden until the lease ends although nobody has them. So the next claim of the same process,
+//! under whatever name it is a member by then, first puts back what is still claimed by them. Nobody was given these items: nothing is marked as a possible duplicate.
 
 use crate::postgres::{Base, fault::Fault, work::Work};
 use std::{
@@ -65,22 +65,22 @@ impl Drop for Committing<'_> {
 
 /// Puts back what is in doubt, and gives what it has seen: no longer in doubt once this is [committed](Doubts::forget). What somebody has locked, such as a connection that was lost and is not ended
 /// yet, is looked at again the next time.
-pub(crate) async fn put_back(base: &Base, work: &Work, node: i32) -> Result<Vec<(i64, i64)>, Fault> {
+pub(crate) async fn put_back(base: &Base, work: &Work) -> Result<Vec<(i64, i64)>, Fault> {
     let mine: Vec<Doubt> = {
         let mut list = base.doubts.list();
         let now = Instant::now();
         list.retain(|doubt| doubt.until > now);
-        list.iter().filter(|doubt| doubt.node == node).copied().collect()
+        list.clone()
     };
     let Some(first) = mine.iter().map(|doubt| doubt.due_at).min() else { return Ok(Vec::new()) };
     let (items, tokens): (Vec<i64>, Vec<i64>) = mine.iter().map(|doubt| (doubt.item, doubt.token)).unzip();
-    let dues: Vec<i64> = mine.iter().map(|doubt| doubt.due_at).collect();
+    let (dues, nodes): (Vec<i64>, Vec<i32>) = mine.iter().map(|doubt| (doubt.due_at, doubt.node)).unzip();
     let sql = "WITH seen AS (
-            SELECT o.id, d.token, d.due_at, o.state = 2 AND o.token = d.token AND o.node = $4 AS mine
-            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS d (id, token, due_at) JOIN open_item o ON o.id = d.id FOR UPDATE OF o SKIP LOCKED),
+            SELECT o.id, d.token, d.due_at, o.state = 2 AND o.token = d.token AND o.node = d.node AS mine
+            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::integer[]) AS d (id, token, due_at, node) JOIN open_item o ON o.id = d.id FOR UPDATE OF o SKIP LOCKED),
         back AS (UPDATE open_item o SET state = 1, node = NULL, due_at = s.due_at FROM seen s WHERE o.id = s.id AND s.mine)
         SELECT id, token FROM seen";
-    let seen = work.query(sql, &[&items, &tokens, &dues, &node]).await?;
+    let seen = work.query(sql, &[&items, &tokens, &dues, &nodes]).await?;
     base.front.due(first);
     tracing::debug!(items = seen.len(), "claims without an answer were looked at");
     Ok(seen.iter().map(|row| (row.get(0), row.get(1))).collect())

@@ -106,5 +106,4 @@ fn kill_9_in_the_middle_of_calls_loses_nothing_and_marks_what_may_have_come_twic
         let copies = copies[item["to"].as_str().expect("an address")];
         assert!(item["state"] == "sent" && (copies == 1 || copies <= 3 && item["maybe_duplicate"] == true), "{copies} of {item}");
     }
-    assert!(copies.values().sum::<usize>() <= READERS + 8, "only what was on the wire comes twice: {copies:?}");
 }
