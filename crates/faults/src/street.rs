@@ -16,6 +16,11 @@ use crate::look;
 pub(crate) const BRISK: &str = "limits = { sessions = 1 }\nretry = { delays = [\"1s\"] }\n\
     timeouts = { connect = \"1s\", command = \"1s\", final_dot = \"2s\" }";
 
+/// [`BRISK`] without its quick deadlines, for relays that must not seem slow on a busy machine.
+pub(crate) fn patient() -> String {
+    BRISK.replace("\"1s\", command = \"1s\"", "\"20s\", command = \"20s\"").replace("final_dot = \"2s\"", "final_dot = \"30s\"")
+}
+
 /// A house whose relays are named `r0`, `r1` and so on, in the order of their ports.
 pub(crate) struct Street {
     pub(crate) house: House,
@@ -68,21 +73,29 @@ impl Street {
 
     /// Waits until each of these relays is held, and gives what it says then.
     pub(crate) fn until_held(&self, which: &[usize]) -> Vec<Value> {
+        self.until_held_for(which, |_, _| true)
+    }
+
+    /// The same for a reason that fits each, by its place among them: on a busy machine it may be another one at first.
+    pub(crate) fn until_held_for(&self, which: &[usize], fits: impl Fn(usize, &str) -> bool) -> Vec<Value> {
         self.house.until("the relays to be held", || {
             let relays = self.relays();
-            let held: Vec<Value> = which.iter().map(|relay| relays[*relay].clone()).filter(|relay| relay["condition"] == "held").collect();
-            (held.len() == which.len()).then_some(held)
+            let held = |(place, relay): (usize, &Value)| {
+                relay["condition"] == "held" && relay["reason"].as_str().is_some_and(|reason| fits(place, reason))
+            };
+            let which: Vec<Value> = which.iter().map(|relay| relays[*relay].clone()).collect();
+            which.iter().enumerate().all(held).then_some(which)
         })
     }
 
-    /// Waits until nothing waits any more.
+    /// Waits until nothing waits any more. What was claimed at the first look can wait again at the second.
     pub(crate) fn until_quiet(&self, patience: Duration) {
         let start = Instant::now();
         let busy = |state: &str| {
             let page = self.house.get(&format!("/v1/outbox?state={state}&limit=1"));
             page["items"].as_array().and_then(|items| items.first().cloned())
         };
-        while let Some(waits) = busy("waiting").or_else(|| busy("claimed")) {
+        while let Some(waits) = busy("waiting").or_else(|| busy("claimed")).or_else(|| busy("waiting")) {
             assert!(start.elapsed() < patience, "letters still wait after {patience:?}, one of them: {waits}; relays: {:?}", self.relays());
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -324,7 +324,7 @@ impl Slapd {
         Program::new(installed("ldapmodify", "ldap-utils"))
             .args(["-x", "-H", &self.url(), "-D", dn, "-w", password])
             .input(format!("{}\n", ldif.trim()))
-            .run(self.folder.path(), PATIENCE)
+            .run(self.folder.path(), PATIENCE * 10)
     }
 
     /// Entries that fit, as LDIF with operational attributes.
@@ -332,12 +332,21 @@ impl Slapd {
     /// # Panics
     /// If it cannot be searched.
     pub fn search(&self, filter: &str) -> String {
-        let scratch = Folder::new("ldapsearch");
-        let ended = Program::new(installed("ldapsearch", "ldap-utils"))
-            .args(["-x", "-LLL", "-o", "ldif-wrap=no", "-H", &self.url(), "-D", ADMIN, "-w", PASSWORD, "-b", SUFFIX, filter, "*", "+"])
-            .run(scratch.path(), PATIENCE);
+        let ended = self.searched(filter);
         assert!(ended.status.success(), "it cannot be searched: {}", ended.stderr);
         ended.stdout
+    }
+
+    /// The same of a server whose tree need not be there yet; `None` if it is not.
+    pub fn try_search(&self, filter: &str) -> Option<String> {
+        Some(self.searched(filter)).filter(|ended| ended.status.success()).map(|ended| ended.stdout)
+    }
+
+    fn searched(&self, filter: &str) -> Ended {
+        let scratch = Folder::new("ldapsearch");
+        Program::new(installed("ldapsearch", "ldap-utils"))
+            .args(["-x", "-LLL", "-o", "ldif-wrap=no", "-H", &self.url(), "-D", ADMIN, "-w", PASSWORD, "-b", SUFFIX, filter, "*", "+"])
+            .run(scratch.path(), PATIENCE)
     }
 
     /// Adds entries while it does not run: the quick way for many.

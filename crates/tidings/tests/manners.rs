@@ -114,9 +114,11 @@ fn a_mail_server_that_does_not_empty_its_folder_is_seen() {
     });
     let folder = house.path().join("pickup");
     house.accept(&letters(0..2));
-    let stalled = house.until("the relay to be stalled", || Some(house.relay("pickup")).filter(|relay| relay["condition"] == "stalled"));
+    house.until_quiet();
+    let both = |house: &House| (house.metrics().sum("tidings_pickup_waiting", &["relay=\"pickup\""]) - 2.0).abs() < 0.1;
+    let stalled = house
+        .until("the relay to be stalled", || Some(house.relay("pickup")).filter(|relay| relay["condition"] == "stalled" && both(&house)));
     assert!(text(&stalled, "reason").contains("does not collect"), "{stalled}");
-    assert!((house.metrics().sum("tidings_pickup_waiting", &["relay=\"pickup\""]) - 2.0).abs() < 0.1);
     let items = house.outbox(&["--state", "sent"]);
     let file = |item: &Value, end: &str| folder.join(format!("{}.{end}", text(item, "id")));
     let written = fs::read_to_string(file(&items[0], "eml")).expect("it lies there");

@@ -346,7 +346,9 @@ impl Play {
         for session in 0..self.nodes[index].sessions.len() {
             let node = &self.nodes[index];
             let in_flight = node.sessions.iter().filter(|session| session.flight.is_some()).count() as u64;
-            if node.sessions[session].flight.is_some() || node.letters.as_ref().is_some_and(|budget| budget.credit(in_flight) == 0) {
+            // A probe that is still under way when another node has found the relay well carries nothing.
+            let busy = node.sessions[session].flight.is_some() || node.sessions[session].probe.is_some();
+            if busy || node.letters.as_ref().is_some_and(|budget| budget.credit(in_flight) == 0) {
                 continue;
             }
             let takes = self.seconds(self.world.letter);

@@ -6,7 +6,7 @@ use tidings_testkit::proxy::{Mischief, Proxy};
 
 use crate::house::Mail;
 use crate::ledger::{End, of_sink, reckon};
-use crate::street::{BRISK, RECOVERY, Street, without_chunking};
+use crate::street::{RECOVERY, Street, patient, without_chunking};
 use crate::{Scale, Scenario, Tally};
 
 /// See `proves`.
@@ -31,7 +31,8 @@ fn play(scale: Scale) -> Tally {
 fn cut_everywhere(step: usize, options: SinkOptions) -> Tally {
     let sink = Mail::open_with(options);
     let proxies: Vec<Proxy> = (0..WIDTH).map(|_| Proxy::to(sink.addr())).collect();
-    let street = Street::open(&proxies.iter().map(Proxy::port).collect::<Vec<_>>(), BRISK);
+    // A cut ends the session at both ends at once: no deadline is needed, and none is to strike where many sessions begin together.
+    let street = Street::open(&proxies.iter().map(Proxy::port).collect::<Vec<_>>(), &patient());
 
     // How long a dialogue is.
     street.post([0], LETTERS);

@@ -216,7 +216,7 @@ fn two(scale: Scale) -> Tally {
     street.post([1], letters);
     sink.wait_for(letters as u64);
     let took = start.elapsed();
-    assert!(took < Duration::from_secs(15), "letters for the healthy relay took {took:?}");
+    assert!(took < Duration::from_secs(60), "letters for the healthy relay took {took:?}");
     let relays = street.relays();
     assert_eq!((&relays[0]["condition"], &relays[1]["reason"]), (&Value::from("held"), &Value::Null), "{relays:?}");
     let items = street.items();

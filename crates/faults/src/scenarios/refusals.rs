@@ -58,7 +58,7 @@ fn number(item: &Value) -> usize {
 
 fn some(scale: Scale) -> Tally {
     let count = scale.of(200, 5_000);
-    let house = House::start(|config| config.relay_key("retry", "{ delays = [\"1s\"] }"));
+    let house = House::start(|config| config.relay_key("retry", "{ delays = [\"1h\"] }"));
     for (last, stage, reply) in [
         ("3@", Stage::Rcpt, "550 5.1.1 nobody of that name"),
         ("4@", Stage::Content, "554 5.7.1 not that content"),
@@ -71,12 +71,13 @@ fn some(scale: Scale) -> Tally {
         house.accept(batch);
     }
     let refused_for_now = (0..count).filter(|n| [5, 6].contains(&(n % 10))).count();
-    house.until("those refused for now to wait alone", || {
+    let waiting = house.until("those refused for now to wait alone", || {
         let items = look::items(&house, "state=waiting");
-        (items.len() == refused_for_now && items.iter().all(|item| item["attempts"].as_u64() >= Some(1))).then_some(())
+        (items.len() == refused_for_now && items.iter().all(|item| item["attempts"].as_u64() >= Some(1))).then_some(items)
     });
     assert_eq!(house.relay("sink")["condition"], "open");
     house.sink.clear_faults();
+    retry(&house, &waiting);
     house.until_quiet();
     assert!(!house.log_has("relay held"), "a refusal is not the relay's trouble");
     let items = house.outbox(&[]);
@@ -106,13 +107,18 @@ fn grey(scale: Scale) -> Tally {
     let varied: std::collections::HashSet<i64> = due.values().copied().collect();
     assert!(varied.len() > 5, "all come back together: {varied:?}");
     assert!(!house.log_has("relay held"), "greylisting is not the relay's trouble");
-    // The operator need not wait, and the relay knows us now.
-    for item in &waiting {
+    // The relay knows us now.
+    retry(&house, &waiting);
+    house.until_quiet();
+    reckon(&house.outbox(&[]), count, &of_sink(&house.sink.letters()), |_| End::SentAfter(1))
+}
+
+/// The operator need not wait.
+fn retry(house: &House, items: &[Value]) {
+    for item in items {
         let reply = house.request("POST", &format!("/v1/outbox/{}/retry", item["id"].as_str().expect("an id")));
         assert!((200..300).contains(&reply.status), "{}", reply.text());
     }
-    house.until_quiet();
-    reckon(&house.outbox(&[]), count, &of_sink(&house.sink.letters()), |_| End::SentAfter(1))
 }
 
 /// From now to when an item is due.
@@ -210,8 +216,7 @@ fn quota(scale: Scale) -> Tally {
     let mut street = Street::open_with(&sinks.iter().zip(&QUOTAS).map(relay).collect::<Vec<_>>());
     street.post_all(count);
     let all: Vec<usize> = (0..sinks.len()).collect();
-    for ((_, reply, ..), held) in QUOTAS.iter().zip(street.until_held(&all)) {
-        assert!(held["reason"].as_str().is_some_and(|why| why.contains(reply)), "{held}");
+    for held in street.until_held_for(&all, |relay, why| why.contains(QUOTAS[relay].1)) {
         let interval = crate::ledger::probe_interval(&street.house, held["name"].as_str().expect("a name")).expect("it is held");
         assert!(interval >= Duration::from_mins(5), "a spent quota is tried again after {interval:?}");
     }

@@ -29,7 +29,7 @@ const SESSIONS: usize = 4;
 const AHEAD: usize = 500;
 
 /// The longest commit on a busy machine: a relay's answer that is older than this at a kill is on disk.
-const COMMIT: Duration = Duration::from_secs(5);
+const COMMIT: Duration = Duration::from_secs(20);
 
 /// Time for the whole load to arrive between kills.
 const DRAINING: Duration = Duration::from_mins(5);

@@ -35,9 +35,7 @@ fn play(scale: Scale) -> Tally {
     street.house.until("the session to be gone", || (proxies[0].open() == 0).then_some(()));
     street.post_all(letters);
     let all: Vec<usize> = (0..proxies.len()).collect();
-    for held in street.until_held(&all) {
-        assert!(held["reason"].as_str().is_some_and(|why| why.contains("no answer within")), "{held}");
-    }
+    street.until_held_for(&all, |_, why| why.contains("no answer within"));
     for item in street.items().iter().filter(|item| item["state"] != "sent") {
         assert_eq!(item["attempts"], 0, "{item}");
     }

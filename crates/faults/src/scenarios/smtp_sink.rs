@@ -1,6 +1,6 @@
 //! Postfix's `smtp-sink` with each of its switches: it rejects, defers, hangs up and says 421 at each stage, waits, and takes little at a time.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tidings_testkit::folder::Folder;
@@ -9,7 +9,7 @@ use tidings_testkit::smtp_sink::{SmtpSink, kept};
 use tidings_testkit::wait;
 
 use crate::ledger::{End, Recovery, of_smtp_sink, probe_interval, reckon};
-use crate::street::{BRISK, RECOVERY, Street, relay_of};
+use crate::street::{BRISK, RECOVERY, Street, patient, relay_of};
 use crate::{Scale, Scenario, Tally};
 
 /// See `proves`.
@@ -79,8 +79,7 @@ fn play(scale: Scale) -> Tally {
     let start = |relay: usize, switches: &[&str]| SmtpSink::start_keeping(ports[relay], &kept_by(relay, switches.is_empty()), switches);
     let mut sinks: Vec<Option<SmtpSink>> = cases.iter().enumerate().map(|(relay, (switches, _))| Some(start(relay, switches))).collect();
     // Who is slow within the deadlines must be so on a busy machine, too.
-    let patient = BRISK.replace("command = \"1s\"", "command = \"20s\"").replace("final_dot = \"2s\"", "final_dot = \"30s\"");
-    let keys = |fate: Fate| format!("tls = \"none\"\n{}", if fate == Fate::Arrive { &patient } else { BRISK });
+    let keys = |fate: Fate| format!("tls = \"none\"\n{}", if fate == Fate::Arrive { patient() } else { BRISK.to_owned() });
     let mut street = Street::open_with(&ports.iter().zip(&cases).map(|(port, (_, fate))| (*port, keys(*fate))).collect::<Vec<_>>());
     street.post_all(letters);
 
@@ -100,6 +99,7 @@ fn play(scale: Scale) -> Tally {
             drop(sinks[relay].take());
             sinks[relay] = Some(start(relay, &[]));
             recoveries.push((relay, Instant::now(), None));
+            note_first(&mut recoveries, &sinks);
         }
     }
     let is_later = |relay: &usize| cases[*relay].1 == Fate::Later;
@@ -107,11 +107,7 @@ fn play(scale: Scale) -> Tally {
         (0..cases.len()).filter(is_later).filter_map(|relay| Some((relay, sinks[relay].take()?))).collect();
     let slowly = |relay: usize| cases[relay].1 == Fate::HeldSlowly;
     let mut look = |slow_ones_too: bool| {
-        for (relay, mended, first) in &mut recoveries {
-            if first.is_none() && sinks[*relay].as_ref().is_some_and(|sink| sink.count() > 0) {
-                *first = Some(mended.elapsed());
-            }
-        }
+        note_first(&mut recoveries, &sinks);
         recoveries.iter().all(|(relay, _, first)| first.is_some() || (slowly(*relay) && !slow_ones_too)).then_some(())
     };
     street.house.until("every mended sink to get letters", || look(false));
@@ -160,4 +156,13 @@ fn play(scale: Scale) -> Tally {
     let recoveries =
         recoveries.into_iter().filter_map(|(relay, _, first)| Some((first?, probe_interval(&street.house, &format!("r{relay}"))?)));
     recoveries.map(|(took, interval)| Recovery { took, interval }).fold(tally, Tally::recovered)
+}
+
+/// Notes of relays that were mended at some moment how long it took until their first letter.
+fn note_first(recoveries: &mut [(usize, Instant, Option<Duration>)], sinks: &[Option<SmtpSink>]) {
+    for (relay, mended, first) in recoveries {
+        if first.is_none() && sinks[*relay].as_ref().is_some_and(|sink| sink.count() > 0) {
+            *first = Some(mended.elapsed());
+        }
+    }
 }

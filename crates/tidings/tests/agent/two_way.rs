@@ -158,7 +158,7 @@ fn a_link_that_was_changed_in_any_place_leads_nowhere_and_the_right_one_still_wo
 fn a_link_ends_when_its_letter_says() {
     let mail = Mail::open();
     let agent = Agent::start(mail.addr().port(), |settings| {
-        settings["PasswordResetSettings"]["TokenBuildingSettings"] = json!({"ValidFor": "00:00:08"});
+        settings["PasswordResetSettings"]["TokenBuildingSettings"] = json!({"ValidFor": "00:00:20"});
         settings["Tidings"]["HandOverUri"] = json!("https://elsewhere.nordwind.example/go?x=1");
     });
     agent.accept(&link_for("1", "ada.king@example.org", "en"));

@@ -101,10 +101,10 @@ fn while_somebody_else_locks_the_database_the_house_is_not_ready_and_loses_nothi
     thread::scope(|scope| {
         // An event that comes meanwhile waits for its commit.
         let posting = scope.spawn(|| house.post_event(&events::test_letter("2", "meanwhile@example.org")));
-        let unready = http::get(&format!("{}/readyz", house.url)).expect("the server answers");
-        assert_eq!((unready.status, unready.json()["ready"].as_bool()), (503, Some(false)), "{}", unready.text());
         assert_eq!(http::get(&format!("{}/healthz", house.url)).expect("the server answers").status, 200, "it is alive all the same");
+        let unready = http::get(&format!("{}/readyz", house.url)).expect("the server answers");
         fs::write(&release, "").expect("our own folder");
+        assert_eq!((unready.status, unready.json()["ready"].as_bool()), (503, Some(false)), "{}", unready.text());
         let reply = posting.join().expect("the client does not panic");
         assert_eq!(reply.status, 202, "{}", reply.text());
     });

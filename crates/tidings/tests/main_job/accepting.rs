@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Barrier;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tidings_testkit::http;
@@ -102,7 +103,7 @@ fn many_requests_share_a_commit_and_all_are_on_disk_when_answered() {
     house.accept(&[events::test_letter("before", "before@example.org")]);
     let wal = house.data_dir().join("tidings.db-wal");
     let before = commits(&wal);
-    let start = Barrier::new(CLIENTS);
+    let (start, server) = (Barrier::new(CLIENTS), house.serving().id());
     // Somebody else writes while the requests come in, so that they meet at the writer's door however fast the disk is.
     let mut writer = OtherWriter::lock(&house.data_dir().join("tidings.db"));
     thread::scope(|scope| {
@@ -115,7 +116,15 @@ fn many_requests_share_a_commit_and_all_are_on_disk_when_answered() {
                 assert_eq!((reply.status, &reply.json()["accepted"]), (202, &json!(1)), "{}", reply.text());
             });
         }
-        house.until("every client to be connected", || (connections(&house.url) >= CLIENTS).then_some(()));
+        // Until all have come in, and nothing is left to do but to wait for the writer.
+        let mut still = (0, Instant::now());
+        house.until("every request to wait for the writer", || {
+            let busy = cpu_ticks(server);
+            if busy != still.0 {
+                still = (busy, Instant::now());
+            }
+            (connections(&house.url) >= CLIENTS && still.1.elapsed() > Duration::from_millis(200)).then_some(())
+        });
         writer.unlock();
     });
     let shared = commits(&wal) - before;
@@ -129,6 +138,14 @@ fn many_requests_share_a_commit_and_all_are_on_disk_when_answered() {
     house.sink.wait_for(CLIENTS as u64 + 1);
     house.until_quiet();
     assert_eq!(house.sink.count(), CLIENTS as u64 + 1);
+}
+
+/// How long a process has been on the processors, in the kernel's ticks (proc(5), `/proc/pid/stat`, fields 14 and 15).
+fn cpu_ticks(process: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("the process is there");
+    // The second field, the name, may hold anything and ends in the last parenthesis.
+    let fields: Vec<&str> = stat.rsplit(") ").next().expect("a line").split(' ').collect();
+    fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
 }
 
 /// Another process that holds the database's write lock.

@@ -60,7 +60,7 @@ fn an_outbox_under_load_moves_to_a_server_and_back() {
     let url = format!("{}?sslmode=disable", server.url("house"));
     let mut house = House::start(|config| {
         config.relay_key("limits", "{ sessions = 2 }");
-        config.set("server", "node_lease", "\"3s\"");
+        config.set("server", "node_lease", "\"15s\"");
     });
     post(&house, 0..FIRST);
     house.sink.wait_for(20);
