@@ -74,5 +74,5 @@ fn large_and_deep_ones_take_no_longer_than_their_bytes() {
     for hostile in [deep, wide, folded, fields, blocks, qmail, brackets, encoded, vec![b'\n'; LONGEST * 3], vec![b'-'; LONGEST * 3]] {
         read(&hostile);
     }
-    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
 }

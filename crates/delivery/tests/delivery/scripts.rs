@@ -281,7 +281,7 @@ async fn a_relay_that_drips_is_given_up_at_the_end_of_the_stage() {
         let begun = std::time::Instant::now();
         let ended = run_timed(dripping(script, drip).await, timeouts, &mut batch).await;
         assert_eq!(short_end(&ended), end);
-        assert!(begun.elapsed() >= Duration::from_millis(200) && begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() >= Duration::from_millis(200) && begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     }
 }
 

@@ -280,7 +280,7 @@ async fn a_slow_endpoint_meets_its_deadline_and_all_waiting_sessions_hear_of_it(
         let trouble = session.await.unwrap();
         assert!(trouble.kind == TroubleKind::Unreachable && trouble.what.contains("does not answer in time"), "{trouble}");
     }
-    assert!(begun.elapsed() < Duration::from_secs(10) && issuer.count() < 4, "{:?}, {} requests", begun.elapsed(), issuer.count());
+    assert!(begun.elapsed() < Duration::from_secs(40) && issuer.count() < 4, "{:?}, {} requests", begun.elapsed(), issuer.count());
 }
 
 #[tokio::test]

@@ -260,15 +260,17 @@ fn search(id: i64, mut operation: Reader<'_>, controls: &[(String, Vec<u8>)], co
             None => done(id, 32, None),
         };
     }
-    let (size, start): (usize, usize) = control(PAGED).map_or((usize::MAX, 0), |value| {
+    // A page goes on behind the last object of the one before, as a server's does: what is deleted meanwhile moves nothing.
+    let (size, behind): (usize, Option<u8>) = control(PAGED).map_or((usize::MAX, None), |value| {
         let mut page = Reader::new(&value).inside(SEQUENCE).unwrap();
         let size = usize::try_from(page.number(INTEGER).unwrap()).unwrap();
-        (size, std::str::from_utf8(page.expect(OCTETS).unwrap()).unwrap().parse().unwrap_or(0))
+        (size, std::str::from_utf8(page.expect(OCTETS).unwrap()).unwrap().parse().ok())
     });
-    let objects: Vec<&Object> = content.objects.values().filter(|object| object.changed >= since).collect();
-    let end = start.saturating_add(size).min(objects.len());
-    let mut answers: Vec<u8> = objects[start..end].iter().flat_map(|object| entry(id, &object.dn, &shown(object, &wanted))).collect();
-    let cookie = if end < objects.len() { end.to_string() } else { String::new() };
+    let rest: Vec<(&u8, &Object)> =
+        content.objects.iter().filter(|(number, object)| behind.is_none_or(|last| **number > last) && object.changed >= since).collect();
+    let page = &rest[..size.min(rest.len())];
+    let mut answers: Vec<u8> = page.iter().flat_map(|(_, object)| entry(id, &object.dn, &shown(object, &wanted))).collect();
+    let cookie = page.last().filter(|_| page.len() < rest.len()).map_or_else(String::new, |(number, _)| number.to_string());
     let value = sequence(|w| _ = w.number(INTEGER, 0).text(&cookie));
     answers.extend(done(id, 0, Some((PAGED, value))));
     answers

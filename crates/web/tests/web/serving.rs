@@ -113,7 +113,7 @@ async fn an_idle_kept_connection_does_not_delay_the_end() {
     let begun = Instant::now();
     house.close();
     assert_eq!(house.farewell().await, Farewell { dropped: 0 });
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 #[tokio::test]
