@@ -3,11 +3,12 @@
 use std::cell::Cell;
 use std::fmt::Write as _;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use tidings_sink::{Extensions, SinkOptions};
+use tidings_testkit::wait;
 
 use crate::house::{Config, House, Mail, PATIENCE, events};
 use crate::look;
@@ -88,17 +89,11 @@ impl Street {
         })
     }
 
-    /// Waits until nothing waits any more. What was claimed at the first look can wait again at the second.
+    /// Waits until nothing waits any more.
     pub(crate) fn until_quiet(&self, patience: Duration) {
-        let start = Instant::now();
-        let busy = |state: &str| {
-            let page = self.house.get(&format!("/v1/outbox?state={state}&limit=1"));
-            page["items"].as_array().and_then(|items| items.first().cloned())
-        };
-        while let Some(waits) = busy("waiting").or_else(|| busy("claimed")).or_else(|| busy("waiting")) {
-            assert!(start.elapsed() < patience, "letters still wait after {patience:?}, one of them: {waits}; relays: {:?}", self.relays());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let quiet = wait::try_until(patience, || self.house.is_quiet().then_some(()));
+        let open = || self.items().into_iter().find(|item| item["state"] == "waiting" || item["state"] == "claimed");
+        assert!(quiet.is_some(), "letters still wait after {patience:?}, one of them: {:?}; relays: {:?}", open(), self.relays());
     }
 
     /// Every item of the outbox.
