@@ -40,6 +40,8 @@ pub struct Statistics {
     pub open: usize,
     /// Most sessions open at one time.
     pub most_open: usize,
+    /// Letters whose content has come whole, whatever was answered.
+    pub contents: u64,
     /// Letters taken, kept or not.
     pub letters: u64,
     /// TLS handshakes that failed.
@@ -211,6 +213,7 @@ impl Sink {
             sessions: shared.sessions.load(Ordering::Relaxed),
             open: shared.open.load(Ordering::Relaxed),
             most_open: shared.most_open.load(Ordering::Relaxed),
+            contents: shared.contents.load(Ordering::Relaxed),
             letters: self.count(),
             failed_handshakes: shared.failed_handshakes.load(Ordering::Relaxed),
             refused_sign_ins: shared.refused_sign_ins.load(Ordering::Relaxed),
@@ -279,6 +282,7 @@ pub(crate) struct Shared {
     sessions: AtomicU64,
     open: AtomicUsize,
     most_open: AtomicUsize,
+    contents: AtomicU64,
     failed_handshakes: AtomicU64,
     refused_sign_ins: AtomicU64,
 }
@@ -313,6 +317,7 @@ impl Shared {
             sessions: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             most_open: AtomicUsize::new(0),
+            contents: AtomicU64::new(0),
             failed_handshakes: AtomicU64::new(0),
             refused_sign_ins: AtomicU64::new(0),
         }
@@ -331,6 +336,10 @@ impl Shared {
 
     pub(crate) fn strike<'a>(&self, stage: Stage, recipients: &(impl Iterator<Item = &'a str> + Clone)) -> Option<What> {
         lock(&self.script).strike(stage, recipients)
+    }
+
+    pub(crate) fn count_content(&self) {
+        self.contents.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_failed_handshake(&self) {

@@ -222,6 +222,7 @@ impl Session {
 
     /// The dot or the last chunk: the letter is kept or refused, and the transaction is over either way.
     async fn end_content(&mut self, content: Content, chunked: bool) -> io::Result<Flow> {
+        self.shared.count_content();
         let refusal = if content.too_large() {
             Some(too_big())
         } else if self.options.refuse_bare_newlines && content.has_bare_newline() {

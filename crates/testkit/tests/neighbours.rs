@@ -102,7 +102,8 @@ fn postfix_delivers_into_its_maildir_and_comes_back_after_an_outage() {
         assert_eq!((letter.to.as_str(), letter.from.as_str()), ("ada@anywhere.example", "news@example.org"));
         assert!(String::from_utf8_lossy(&letter.bytes).ends_with("\n\nHello.\n"));
     }
-    assert!(postfix.log().contains("status=sent"));
+    // Its log is written by another process than its mail.
+    wait::until("the log", PATIENCE, || postfix.log().contains("status=sent").then_some(()));
 }
 
 const SUBMIT: &str = r#"
@@ -198,7 +199,7 @@ except smtplib.SMTPServerDisconnected:
     let client = ca.issue_client("tidings", Validity::Good);
     let mut arguments = vec![postfix.submission_port().to_string(), ca.pem_path().display().to_string()];
     assert_eq!(python(script, &arguments), "dropped");
-    assert!(postfix.log().contains("No client certificate presented"), "{}", postfix.log());
+    wait::until("the log", PATIENCE, || postfix.log().contains("No client certificate presented").then_some(()));
     arguments.extend([client.cert_pem, client.key_pem].map(|path| path.display().to_string()));
     assert_eq!(python(script, &arguments), "250");
 }

@@ -48,6 +48,7 @@ fn sent_by(sink: &Sink, node: &str) -> usize {
 async fn three_nodes_have_no_more_sessions_than_one() {
     let (house, sink) = (House::build().await, sink());
     sink.add_fault(Fault::new(Stage::Content, When::Always, What::Stall(Duration::from_millis(20))));
+    let begun = Instant::now();
     house.accept_many(900).await;
     let nodes = ["a", "b", "c"];
     let limits = Limits { sessions: 4, messages_per_session: 50 };
@@ -60,7 +61,9 @@ async fn three_nodes_have_no_more_sessions_than_one() {
     stop(postmen).await;
     let kept = house.store.slate("relay:main").await.unwrap();
     assert!(!kept.text.contains("\"nodes\""), "whoever leaves gives back what it has: {}", kept.text);
-    assert!(kept.version < 100, "{} writings for 900 letters", kept.version);
+    // A node writes by time, not by letters.
+    let most = 60 + 4 * i64::try_from(begun.elapsed().as_secs()).unwrap();
+    assert!(kept.version < most, "{} writings for 900 letters", kept.version);
 }
 
 #[tokio::test]
@@ -68,14 +71,18 @@ async fn sessions_that_another_node_is_to_have_are_ended_once() {
     let (house, sink) = (House::build().await, sink());
     sink.add_fault(Fault::new(Stage::Content, When::Always, What::Stall(Duration::from_millis(20))));
     let limits = Limits { sessions: 12, messages_per_session: 10_000 };
-    house.accept_many(3000).await;
+    house.accept_many(1000).await;
     let first = house.node("first", vec![RelayPlan { limits, ..of("first", &sink) }]);
     until("the first one has all sessions", || async { sink.statistics().most_open == 12 }).await;
     let second = house.node("second", vec![RelayPlan { limits, ..of("second", &sink) }]);
-    until("all are settled", || async { house.rows(State::Sent).await.len() == 3000 }).await;
+    house.accept_many(1000).await;
+    until("the second one sends", || async { sent_by(&sink, "second") > 0 }).await;
+    let before = sent_by(&sink, "second");
+    house.accept_many(1500).await;
+    until("all are settled", || async { house.rows(State::Sent).await.len() == 3500 }).await;
     let statistics = sink.statistics();
     assert!(statistics.sessions <= 12 + 6 + 4, "a session that is too many is not begun anew: {statistics:?}");
-    assert!(statistics.most_open == 12 && sent_by(&sink, "second") > 300, "{statistics:?}, {}", sent_by(&sink, "second"));
+    assert!(statistics.most_open == 12 && sent_by(&sink, "second") - before > 300, "{statistics:?}, {}", sent_by(&sink, "second"));
     stop(vec![first, second]).await;
 }
 
@@ -201,10 +208,11 @@ async fn a_node_that_is_alone_for_now_is_as_fast_as_one_that_always_is() {
     house.accept_many(1).await;
     until("one is settled", || async { house.rows(State::Sent).await.len() == 1 }).await;
     let writings = || async { house.store.slate("relay:main").await.unwrap().version };
-    let before = writings().await;
+    let (before, begun) = (writings().await, Instant::now());
     house.accept_many(2000).await;
     until("all are settled", || async { house.rows(State::Sent).await.len() == 2001 }).await;
     let after = writings().await;
-    assert!(after - before < 40, "{} writings for 2,000 letters", after - before);
+    let most = 40 + 2 * i64::try_from(begun.elapsed().as_secs()).unwrap();
+    assert!(after - before < most, "{} writings for 2,000 letters", after - before);
     stop(vec![postman]).await;
 }

@@ -266,7 +266,7 @@ async fn a_slow_endpoint_meets_its_deadline_and_all_waiting_sessions_hear_of_it(
     let issuer = issuer();
     issuer.behave(Behaviour::Slow(Duration::from_secs(60)));
     let mut timeouts = short_timeouts();
-    timeouts.command = Duration::from_millis(500);
+    timeouts.command = Duration::from_secs(2);
     let relay = relay(|_| true).await;
     let courier = Arc::new(SmtpCourier::new(with(&relay, by_secret(&issuer, SECRET)), Limits::default(), timeouts));
     let begun = std::time::Instant::now();

@@ -35,7 +35,9 @@ async fn a_refused_file_lies_apart_is_told_once_and_so_is_its_end() {
     until(|| inbox.join("failed/staff.csv.report.txt").exists() && !inbox.join("staff.csv").exists()).await;
     until_async(async || Mirror::directory(&*house.store, "hr").await.unwrap().failed_at.is_some()).await;
     assert_eq!(house.told().await, ["connector.failed hr"]);
-    fs::write(inbox.join("staff.csv"), STAFF).unwrap();
+    // It is watched: what is half written must not be seen.
+    fs::write(inbox.join("staff.csv.part"), STAFF).unwrap();
+    fs::rename(inbox.join("staff.csv.part"), inbox.join("staff.csv")).unwrap();
     until_async(async || Mirror::directory(&*house.store, "hr").await.unwrap().failed_at.is_none()).await;
     assert_eq!(house.told().await, ["connector.failed hr", "connector.recovered hr"]);
     running.abort();

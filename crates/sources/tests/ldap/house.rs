@@ -19,7 +19,7 @@ use tidings_testkit::slapd::{self, Slapd};
 use tokio::task::JoinHandle;
 
 /// How long a test waits for something that is to happen. Generous: two busy cores, a debug build.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 pub(crate) const DIRECTORY: &str = "corp";
 
 struct SystemClock;

@@ -1,14 +1,13 @@
 //! scim2-tester, an independent judge, goes through everything that the service says of itself, on a real port.
 
 use crate::house::House;
-use std::net::TcpListener;
 use tidings_testkit::scim_judge::judge_scim;
 use tidings_web::Listener;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_judge_finds_nothing() {
     // The service says where its resources live, so the port is chosen before it is built.
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = tidings_testkit::ports::free_port();
     let url = format!("http://127.0.0.1:{port}");
     let house = House::with(&[("hr", false)], &url).await;
     let listener = Listener::bind(&format!("127.0.0.1:{port}")).await.unwrap();

@@ -132,23 +132,32 @@ async fn a_member_of_a_large_group_comes_and_goes_without_the_group_being_read()
     let mirror = house.feed.mirror();
     let generation = mirror.begin_refresh("hr").await.unwrap();
     mirror.load("hr", (0..MEMBERS).map(person).collect(), generation, None).await.unwrap();
-    mirror.load("hr", vec![Entry { head: group, links, document }], generation, None).await.unwrap();
+    let mut few = Head::new(ObjectType::Group, "few");
+    few.name = Some("Few".to_owned());
+    let links_of_few = vec![Link::new(LinkRole::Member, "p0".to_owned())];
+    let few = Entry { head: few, links: links_of_few, document: Some(br#"{"displayName":"Few"}"#.to_vec()) };
+    mirror.load("hr", vec![Entry { head: group, links, document }, few], generation, None).await.unwrap();
 
     let ada = house.user("ada").await;
     let known = house.events().await.len();
-    let begun = std::time::Instant::now();
+    // The quickest of some, of which none waited for the disk more than it must.
+    let mut quickest = [std::time::Duration::MAX; 2];
     for _ in 0..10 {
-        house.patch("/Groups/everybody", json!([{"op": "add", "path": "members", "value": [{"value": ada}]}])).await.is(204);
-        house.patch("/Groups/everybody", json!([{"op": "remove", "path": format!("members[value eq \"{ada}\"]")}])).await.is(204);
+        for (group, quickest) in ["few", "everybody"].into_iter().zip(&mut quickest) {
+            let (path, begun) = (format!("/Groups/{group}"), std::time::Instant::now());
+            house.patch(&path, json!([{"op": "add", "path": "members", "value": [{"value": ada}]}])).await.is(204);
+            house.patch(&path, json!([{"op": "remove", "path": format!("members[value eq \"{ada}\"]")}])).await.is(204);
+            *quickest = begun.elapsed().min(*quickest);
+        }
     }
-    let each = begun.elapsed() / 20;
-    assert_eq!(house.kinds_after(known).await.len(), 20);
+    assert_eq!(house.kinds_after(known).await.len(), 40);
     let begun = std::time::Instant::now();
     let whole = house.get("/Groups/everybody").await.is(200);
     let read = begun.elapsed();
     assert_eq!(whole.body["members"].as_array().unwrap().len(), MEMBERS);
-    // The one reading costs many times what a change does: no change has read the group.
-    assert!(each < read / 2, "a change takes {each:?}, reading the group {read:?}");
+    // Two changes of the large group cost what those of a small one do: neither has read it.
+    let [few, everybody] = quickest;
+    assert!(everybody < few + read / 2, "changes take {everybody:?}, those of a small group {few:?}, reading the group {read:?}");
     let brief = house.get("/Groups/everybody?excludedAttributes=members").await.is(200);
     assert_eq!(brief.body["displayName"], "Everybody");
 }
