@@ -332,14 +332,8 @@ impl Bench {
     /// but a claim that was under way has a lease that nobody else looks for until it ends.
     pub(crate) fn orphans(&self) -> Vec<Settlement> {
         let orphans = std::mem::take(&mut self.shelves().orphans);
-        let returned = |flight: &Flight| {
-            let outcome = Outcome::Returned { what: "not sent: the membership of this node ended while it was claimed".to_owned() };
-            Settlement {
-                relay: flight.taken_over.then(|| Arc::clone(&self.relay)),
-                ..settle(&flight.standing, outcome, &self.retry, self.clock.now(), 0.5)
-            }
-        };
-        orphans.iter().map(returned).collect()
+        let returned = || Outcome::Returned { what: "not sent: the membership of this node ended while it was claimed".to_owned() };
+        orphans.iter().map(|flight| self.settlement(flight, returned(), 0.5)).collect()
     }
 
     /// Everything leased that is not settled, for prolonging the leases.
@@ -511,11 +505,15 @@ impl Bench {
         }
     }
 
+    fn settlement(&self, flight: &Flight, outcome: Outcome, dice: f64) -> Settlement {
+        let relay = flight.taken_over.then(|| Arc::clone(&self.relay));
+        Settlement { relay, ..settle(&flight.standing, outcome, &self.retry, self.clock.now(), dice) }
+    }
+
     fn settle(&self, flight: &Flight, outcome: Outcome) {
         let counted = Counted::from(&outcome);
         let dice = if matches!(counted, Counted::Transient | Counted::Unknown) { self.roll() } else { 0.5 };
-        let mut settlement = settle(&flight.standing, outcome, &self.retry, self.clock.now(), dice);
-        settlement.relay = flight.taken_over.then(|| Arc::clone(&self.relay));
+        let settlement = self.settlement(flight, outcome, dice);
         self.gauges.count(flight.lane, flight.standing.accepted_at, counted, &settlement);
         match counted {
             Counted::Sent => tracing::debug!(relay = %self.relay, outbox.item = %settlement.id, attempts = settlement.attempts, "sent"),

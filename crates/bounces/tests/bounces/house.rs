@@ -9,7 +9,7 @@ use tidings_core::{
     testing::FixedClock,
     time::later,
 };
-use tidings_store::{Acceptance, Claim, Database, HealthTerms, OpenOptions, SealKey};
+use tidings_store::{Acceptance, Claim, Database, HealthTerms, Lease, OpenOptions, SealKey};
 
 pub(crate) struct House {
     pub(crate) store: Arc<dyn Database>,
@@ -101,9 +101,17 @@ impl House {
     }
 
     pub(crate) async fn send_all(&self) {
-        let leases = self.store.claim(Claim::new("node", "main", 100, Duration::from_mins(5))).await.unwrap();
+        self.answer(self.claim_all().await).await;
+    }
+
+    pub(crate) async fn claim_all(&self) -> Vec<Lease> {
+        self.store.claim(Claim::new("node", "main", 100, Duration::from_mins(5))).await.unwrap()
+    }
+
+    /// The relay has taken these.
+    pub(crate) async fn answer(&self, leases: Vec<Lease>) {
         let now = self.clock.now();
-        let settled = |lease: tidings_store::Lease| Settlement {
+        let settled = |lease: Lease| Settlement {
             id: lease.id,
             token: lease.token,
             state: State::Sent,

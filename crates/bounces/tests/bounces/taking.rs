@@ -11,7 +11,7 @@ use tidings_core::{
     bounce::{Class, Match},
     outbox::State,
 };
-use tidings_store::{Claim, ReportFilter};
+use tidings_store::ReportFilter;
 
 fn line(taken: Result<Taken, BounceError>) -> TakenLine {
     match taken.unwrap() {
@@ -148,25 +148,10 @@ async fn a_complaint_is_noted_and_counts_if_it_is_to() {
 async fn a_report_that_is_faster_than_the_relays_answer_waits_for_it() {
     let house = House::open().await;
     let sent = house.accept(&["ada@mail.example"]).await.remove(0);
-    let lease = house.store.claim(Claim::new("node", "main", 1, Duration::from_mins(5))).await.unwrap().remove(0);
-    let settle = async {
-        tokio::time::sleep(Duration::from_millis(150)).await;
-        let now = lease.accepted_at;
-        let settlement = tidings_core::outbox::Settlement {
-            id: lease.id,
-            token: lease.token,
-            state: State::Sent,
-            due_at: now,
-            attempts: 1,
-            maybe_duplicate: false,
-            at: now,
-            what: "sent",
-            reply: String::new(),
-            relay: None,
-        };
-        house.store.settle(vec![settlement]).await.unwrap();
-    };
+    let leases = house.claim_all().await;
     let raw = about("gmail", &sent);
-    let (taken, ()) = tokio::join!(house.take(&raw), settle);
-    assert_eq!(line(taken).effect, "bounced");
+    let mut taking = std::pin::pin!(house.take(&raw));
+    assert!(tokio::time::timeout(Duration::from_millis(150), &mut taking).await.is_err(), "it waits");
+    house.answer(leases).await;
+    assert_eq!(line(taking.await).effect, "bounced");
 }

@@ -170,15 +170,19 @@ fn a_server_that_is_killed_while_digests_are_written_has_each_letter_in_one_of_t
     let (cancelled, digests) =
         (count(&house, "SELECT count(*) FROM item WHERE state = 7"), count(&house, &format!("SELECT count(*) FROM item i {digest}")));
     assert_eq!(cancelled, digests, "what is cancelled stands in a digest");
-    if digests == 1500 {
-        eprintln!("the kill came when all were written");
-        house.until_quiet_within(Duration::from_secs(180));
-        return each_has_one(&house, 1500, "built-in:digest", 1);
-    }
-    assert_eq!(house.json(&["guard", "list"])[0]["id"], json!(id), "the rest is still held");
-    let thinned = house.command(&["guard", "digest", &id]);
     let rest = 1500 - digests;
-    assert_eq!(thinned.stdout.trim(), format!("{rest} letters cancelled, {rest} digests written in place of them"), "{}", thinned.stderr);
+    if rest == 0 {
+        eprintln!("the kill came when all were written");
+    } else {
+        assert_eq!(house.json(&["guard", "list"])[0]["id"], json!(id), "the rest is still held");
+        let thinned = house.command(&["guard", "digest", &id]);
+        assert_eq!(
+            thinned.stdout.trim(),
+            format!("{rest} letters cancelled, {rest} digests written in place of them"),
+            "{}",
+            thinned.stderr
+        );
+    }
     house.until_quiet_within(Duration::from_secs(180));
     each_has_one(&house, 1500, "built-in:digest", 1);
     assert_eq!(house.outbox(&["--state", "cancelled"]).len(), 1500);
